@@ -1,0 +1,136 @@
+//! Every limit that a peer or a disk can run into, in one place, with its reason.
+//!
+//! Units stand last in each name. Related limits are asserted against each other at compile time
+//! at the end of the file.
+
+/// One KiB, MiB and GiB in bytes.
+pub const KIB: usize = 1 << 10;
+pub const MIB: usize = 1 << 20;
+pub const GIB: u64 = 1 << 30;
+
+/// Longest relative path; Linux refuses longer ones in one system call.
+pub const PATH_BYTES: usize = 4_096;
+/// Deepest path; bounds every recursion over a tree.
+pub const PATH_DEPTH: usize = 128;
+/// Longest name of one entry on every Linux file system.
+pub const NAME_BYTES: usize = 255;
+/// Longest target of a symlink (PATH_MAX less its NUL).
+pub const LINK_TARGET_BYTES: usize = 4_095;
+/// Largest file: 256 TiB, more than any file system of today holds in one file.
+pub const FILE_BYTES: u64 = 1 << 48;
+
+/// An aligned leaf of the BLAKE3 tree whose chaining value is kept.
+pub const GROUP_BYTES: usize = 64 * KIB;
+/// Coarsest level of a group tree that can be asked for (64 KiB << 14 = 1 GiB).
+pub const GROUP_LEVEL: u8 = 14;
+
+/// Body of a frame.
+pub const FRAME_BYTES: usize = 256 * KIB;
+/// Plain bytes of a segment.
+pub const SEGMENT_BYTES: usize = 256 * KIB;
+/// Literal bytes, delta bytes or prefix frame bytes in one op.
+pub const OP_BYTES: usize = 240 * KIB;
+/// Ops in one `Delta` frame.
+pub const OPS: usize = 4_096;
+/// What the sender aims at for the literals of one `Delta` frame, so that a small change
+/// waits for little.
+pub const DELTA_AIM_BYTES: usize = 64 * KIB;
+/// Basis range and target range of one `Blocks` op: bounds memory and the time of one diff.
+pub const WINDOW_BYTES: usize = 4 * MIB;
+/// Prefix, and target, of one `Prefix` op.
+pub const PREFIX_BYTES: usize = 8 * MIB;
+pub const PREFIX_TARGET_BYTES: usize = 2 * MIB;
+
+/// Smallest and largest block of a block signature. 65,521 is the largest prime below 2^16:
+/// powers of two weaken the rolling hash of `fast_rsync`.
+pub const BLOCK_BYTES_MIN: u32 = 64;
+pub const BLOCK_BYTES_MAX: u32 = 65_521;
+/// Bytes of the strong hash (MD4) kept of each block.
+pub const STRONG_BYTES_MIN: u8 = 4;
+pub const STRONG_BYTES_MAX: u8 = 16;
+
+/// Files up to here travel in packs, and no block signature of them is kept.
+pub const PACK_FILE_BYTES: u64 = 64 * KIB as u64;
+/// Files, and directories, in one pack.
+pub const PACK_FILES: usize = 1_024;
+pub const PACK_DIRS: usize = 256;
+/// Directories in one `List`.
+pub const LIST_DIRS: usize = 1_024;
+/// Ranges named in one `List`.
+pub const LIST_RANGES: usize = 256;
+/// Basis contents of one `Put`, and of one file with `Use`.
+pub const PUT_BASES: usize = 16;
+pub const FILE_BASES: usize = 1_024;
+/// Group hashes in one `AskGroups` answer.
+pub const ASK_GROUPS: usize = 8_192;
+/// Ranges of one `AskSignature`, and bytes of its answer.
+pub const ASK_RANGES: usize = 1_024;
+pub const ASK_ANSWER_BYTES: usize = 4 * MIB;
+/// Chunk tags of one `AskHave`.
+pub const ASK_HAVE: usize = 8_192;
+/// Hashes of one `Mismatch`.
+pub const MISMATCH_HASHES: usize = 4_096;
+/// Any other list of a message.
+pub const LIST_ITEMS: usize = 4_096;
+/// Text of `Bye` and `Refuse`.
+pub const TEXT_BYTES: usize = 512;
+/// Name of a client, and of a root.
+pub const CLIENT_NAME_BYTES: usize = 64;
+pub const ROOT_NAME_BYTES: usize = 255;
+/// Extra fields of a greeting.
+pub const EXTRAS: usize = 32;
+pub const EXTRA_BYTES: usize = KIB;
+
+/// Transfers, and asks, open at once on a connection.
+pub const OPEN_TRANSFERS: usize = 64;
+pub const OPEN_ASKS: usize = 64;
+/// Changes sent and not yet acknowledged.
+pub const UNACKNOWLEDGED: usize = 65_536;
+/// Content bytes that may be sent before `Welcome`, and the least credit ever.
+pub const FIRST_CREDIT_BYTES: u64 = 256 * KIB as u64;
+/// Content bytes in flight towards a receiver's stage.
+pub const CREDIT_BYTES: u64 = 8 * MIB as u64;
+
+/// What a peer may send before it is authorised, and how long it may take.
+pub const GREETING_BYTES: usize = 4 * KIB;
+pub const GREETING_MS: u64 = 10_000;
+/// Connections that are not authorised yet, all together.
+pub const GREETINGS: usize = 256;
+
+/// A `Ping` after this much own silence; the peer is given up after the second.
+pub const PING_MS: u64 = 15_000;
+pub const SILENCE_MS: u64 = 45_000;
+/// How long a holder of a root may stay silent before another client takes over.
+pub const TAKEOVER_MS: u64 = 15_000;
+
+/// A commit group ends at the first of these.
+pub const GROUP_CHANGES: usize = 256;
+pub const GROUP_CONTENT_BYTES: u64 = 64 * MIB as u64;
+
+/// Runs of zeros from here on become holes at the destination.
+pub const HOLE_BYTES: usize = 64 * KIB;
+
+/// Rounds of repair before a file is sent whole.
+pub const REPAIR_ROUNDS: u8 = 3;
+/// How often a file that changes while it is read is tried in one pass.
+pub const SOURCE_TRIES: u32 = 5;
+/// Walks in a minute without agreement before the sender backs off.
+pub const WALKS_A_MINUTE: usize = 3;
+
+const _: () = {
+    assert!(OP_BYTES < FRAME_BYTES);
+    assert!(DELTA_AIM_BYTES <= OP_BYTES);
+    assert!(FRAME_BYTES <= SEGMENT_BYTES);
+    assert!(SEGMENT_BYTES < 1 << 24, "segment lengths are 24 bits");
+    assert!(FRAME_BYTES < 1 << 24, "frame lengths are 24 bits");
+    assert!(PATH_BYTES >= NAME_BYTES);
+    assert!(PACK_FILE_BYTES as usize <= OP_BYTES);
+    assert!(PACK_FILE_BYTES as usize == GROUP_BYTES, "a packed file is one group");
+    assert!(WINDOW_BYTES.is_multiple_of(GROUP_BYTES));
+    assert!(HOLE_BYTES == GROUP_BYTES, "holes are found group by group");
+    assert!(ASK_GROUPS * 8 <= OP_BYTES);
+    assert!(MISMATCH_HASHES * 32 <= OP_BYTES);
+    assert!((BLOCK_BYTES_MAX as usize) < WINDOW_BYTES);
+    assert!(FIRST_CREDIT_BYTES <= CREDIT_BYTES);
+    assert!(PING_MS * 2 < SILENCE_MS);
+};

@@ -1,0 +1,392 @@
+//! Trees of entries, hashed from the leaves to the root.
+//!
+//! A tree is persistent: directories are shared between versions and between the three trees of
+//! the protocol (source, acknowledged, destination), so that a copy costs nothing and a change
+//! costs the directories above it. Everything keeps byte order of names.
+
+use crate::model::entry::{Content, Kind, Leaf, Meta, entry_hash};
+use crate::model::hash::{ContentHash, Tag};
+use crate::model::path::{Name, RelPath};
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+/// One entry of a directory.
+#[derive(Clone, Debug)]
+pub enum Node {
+    Leaf(Leaf),
+    Dir(Arc<Dir>),
+}
+
+/// A directory: its own metadata and its entries.
+#[derive(Clone, Debug, Default)]
+pub struct Dir {
+    pub meta: Meta,
+    entries: BTreeMap<Name, Node>,
+    summary: OnceLock<Summary>,
+}
+
+/// What follows from the entries of a directory; computed once for each version of it.
+#[derive(Clone, Copy, Debug)]
+struct Summary {
+    hash: Option<ContentHash>,
+    n_below: u64,
+    bytes_below: u64,
+}
+
+/// A whole tree. Mode and time of the root directory itself are not part of it.
+#[derive(Clone, Debug, Default)]
+pub struct Tree(Arc<Dir>);
+
+/// Why an entry cannot be put or taken at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TreeError {
+    #[error("the directory that should hold it is missing")]
+    NoParent,
+    #[error("there is no such entry")]
+    Missing,
+}
+
+impl Node {
+    /// A directory without entries.
+    pub fn empty_dir(meta: Meta) -> Self {
+        Node::Dir(Arc::new(Dir::new(meta)))
+    }
+
+    pub fn kind(&self) -> Kind {
+        match self {
+            Node::Leaf(leaf) => leaf.kind,
+            Node::Dir(_) => Kind::Dir,
+        }
+    }
+
+    pub fn meta(&self) -> &Meta {
+        match self {
+            Node::Leaf(leaf) => &leaf.meta,
+            Node::Dir(dir) => &dir.meta,
+        }
+    }
+
+    /// The same entry with other metadata.
+    pub fn with_meta(&self, meta: Meta) -> Self {
+        match self {
+            Node::Leaf(leaf) => Node::Leaf(Leaf { meta, ..*leaf }),
+            Node::Dir(dir) => Node::Dir(Arc::new(Dir { meta, ..Dir::clone(dir) })),
+        }
+    }
+
+    pub fn as_dir(&self) -> Option<&Arc<Dir>> {
+        match self {
+            Node::Dir(dir) => Some(dir),
+            Node::Leaf(_) => None,
+        }
+    }
+
+    pub fn as_leaf(&self) -> Option<&Leaf> {
+        match self {
+            Node::Leaf(leaf) => Some(leaf),
+            Node::Dir(_) => None,
+        }
+    }
+
+    /// Content, target or directory hash; `None` while something below is not known whole.
+    pub fn hash(&self) -> Option<ContentHash> {
+        match self {
+            Node::Leaf(leaf) => leaf.content.whole(),
+            Node::Dir(dir) => dir.hash(),
+        }
+    }
+
+    /// The first eight bytes of the hash; [`Tag::UNKNOWN`] while nothing is known.
+    pub fn tag(&self) -> Tag {
+        match self {
+            Node::Leaf(leaf) => leaf.content.tag(),
+            Node::Dir(dir) => dir.hash().map_or(Tag::UNKNOWN, |hash| hash.tag()),
+        }
+    }
+
+    /// Entries below it; 0 for a leaf.
+    pub fn n_below(&self) -> u64 {
+        self.as_dir().map_or(0, |dir| dir.n_below())
+    }
+
+    /// Whether both are the same in everything that is hashed.
+    pub fn is_same(&self, other: &Node) -> bool {
+        match (self, other) {
+            (Node::Leaf(left), Node::Leaf(right)) => left == right && left.content.whole().is_some(),
+            (Node::Dir(left), Node::Dir(right)) => left.meta == right.meta && left.has_same_entries(right),
+            _ => false,
+        }
+    }
+}
+
+impl Dir {
+    /// A directory without entries.
+    pub fn new(meta: Meta) -> Self {
+        Self { meta, ..Self::default() }
+    }
+
+    /// A directory with these entries.
+    pub fn with_entries(meta: Meta, entries: BTreeMap<Name, Node>) -> Self {
+        Self { meta, entries, summary: OnceLock::new() }
+    }
+
+    pub fn entries(&self) -> &BTreeMap<Name, Node> {
+        &self.entries
+    }
+
+    /// The entries, to be changed; the hash is computed again when asked for.
+    pub fn entries_mut(&mut self) -> &mut BTreeMap<Name, Node> {
+        self.summary = OnceLock::new();
+        &mut self.entries
+    }
+
+    pub fn get(&self, name: &Name) -> Option<&Node> {
+        self.entries.get(name)
+    }
+
+    /// Directory hash over the entries; `None` while one of them is not known whole.
+    pub fn hash(&self) -> Option<ContentHash> {
+        self.summary().hash
+    }
+
+    /// Number of entries below, at any depth.
+    pub fn n_below(&self) -> u64 {
+        self.summary().n_below
+    }
+
+    /// Bytes of the files below, at any depth.
+    pub fn bytes_below(&self) -> u64 {
+        self.summary().bytes_below
+    }
+
+    /// Whether both hold the same entries, as far as hashes tell.
+    pub fn has_same_entries(&self, other: &Dir) -> bool {
+        std::ptr::eq(self, other) || (self.hash().is_some() && self.hash() == other.hash())
+    }
+
+    fn summary(&self) -> &Summary {
+        self.summary.get_or_init(|| self.summarise())
+    }
+
+    fn summarise(&self) -> Summary {
+        let mut n_below = self.entries.len() as u64;
+        let mut bytes_below = 0;
+        for node in self.entries.values() {
+            match node {
+                Node::Leaf(leaf) if leaf.kind == Kind::File => bytes_below += leaf.size,
+                Node::Leaf(_) => {}
+                Node::Dir(dir) => {
+                    n_below += dir.n_below();
+                    bytes_below += dir.bytes_below();
+                }
+            }
+        }
+        Summary { hash: directory_hash(&self.entries), n_below, bytes_below }
+    }
+}
+
+/// Whether a new range of a directory begins at this name: one in 256 on average.
+pub fn begins_range(name: &Name) -> bool {
+    blake3::hash(name.as_bytes()).as_bytes()[0] == 0
+}
+
+/// The directory hash: over its ranges, each over its entries; see `docs/protocol.md`, "Trees".
+fn directory_hash(entries: &BTreeMap<Name, Node>) -> Option<ContentHash> {
+    let mut ranges = blake3::Hasher::new_derive_key("strait 1 dir");
+    let mut range: Option<(&Name, blake3::Hasher)> = None;
+    let mut close = |range: Option<(&Name, blake3::Hasher)>| {
+        if let Some((first, hasher)) = range {
+            ranges.update(&(first.as_bytes().len() as u16).to_le_bytes());
+            ranges.update(first.as_bytes());
+            ranges.update(hasher.finalize().as_bytes());
+        }
+    };
+    for (name, node) in entries {
+        let size = node.as_leaf().map_or(0, |leaf| leaf.size);
+        let hash = entry_hash(name, node.kind(), node.meta(), size, &node.hash()?.0);
+        if range.is_none() || begins_range(name) {
+            close(range.take());
+            range = Some((name, blake3::Hasher::new_derive_key("strait 1 range")));
+        }
+        if let Some((_, hasher)) = &mut range {
+            hasher.update(&hash);
+        }
+    }
+    close(range);
+    Some(ContentHash(*ranges.finalize().as_bytes()))
+}
+
+impl Tree {
+    /// A tree whose root directory is this one.
+    pub fn new(root: Arc<Dir>) -> Self {
+        Self(root)
+    }
+
+    pub fn root(&self) -> &Arc<Dir> {
+        &self.0
+    }
+
+    /// Number of entries, the root not counted.
+    pub fn n_entries(&self) -> u64 {
+        self.0.n_below()
+    }
+
+    /// The name of the whole state: over the scope, the number of entries and the root directory.
+    pub fn root_hash(&self, scope: &[u8; 16]) -> Option<ContentHash> {
+        let hash = self.0.hash()?;
+        let mut bytes = scope.to_vec();
+        bytes.extend(self.0.n_below().to_le_bytes());
+        bytes.extend(hash.0);
+        Some(ContentHash(blake3::derive_key("strait 1 root", &bytes)))
+    }
+
+    /// The entry at a path; `None` for the root and for what is not there.
+    pub fn get(&self, path: &RelPath) -> Option<&Node> {
+        let (parent, name) = path.split()?;
+        self.dir(&parent)?.get(&name)
+    }
+
+    /// The directory at a path, which may be the root.
+    pub fn dir(&self, path: &RelPath) -> Option<&Arc<Dir>> {
+        path.names().try_fold(&self.0, |dir, name| dir.get(&name)?.as_dir())
+    }
+
+    /// Puts an entry at a path and returns what was there.
+    pub fn insert(&mut self, path: &RelPath, node: Node) -> Result<Option<Node>, TreeError> {
+        let (parent, name) = path.split().ok_or(TreeError::NoParent)?;
+        Ok(self.dir_mut(&parent)?.entries_mut().insert(name, node))
+    }
+
+    /// Takes the entry at a path away.
+    pub fn remove(&mut self, path: &RelPath) -> Result<Node, TreeError> {
+        let (parent, name) = path.split().ok_or(TreeError::Missing)?;
+        if self.get(path).is_none() {
+            return Err(TreeError::Missing);
+        }
+        self.dir_mut(&parent)?.entries_mut().remove(&name).ok_or(TreeError::Missing)
+    }
+
+    /// Sets mode and time of an entry; those of the root are not kept.
+    pub fn set_meta(&mut self, path: &RelPath, meta: Meta) -> Result<(), TreeError> {
+        if path.is_root() {
+            return Ok(());
+        }
+        let node = self.get(path).ok_or(TreeError::Missing)?.with_meta(meta);
+        self.insert(path, node).map(|_| ())
+    }
+
+    /// The directory at a path, to be changed, with every directory above it.
+    pub fn dir_mut(&mut self, path: &RelPath) -> Result<&mut Dir, TreeError> {
+        if self.dir(path).is_none() {
+            return Err(TreeError::NoParent);
+        }
+        let mut dir = Arc::make_mut(&mut self.0);
+        for name in path.names() {
+            dir = match dir.entries_mut().get_mut(&name) {
+                Some(Node::Dir(below)) => Arc::make_mut(below),
+                _ => return Err(TreeError::NoParent),
+            };
+        }
+        dir.summary = OnceLock::new();
+        Ok(dir)
+    }
+
+    /// Calls `visit` for every entry, parents before children, in byte order of names.
+    pub fn for_each(&self, visit: &mut dyn FnMut(&RelPath, &Node)) {
+        fn walk(dir: &Dir, path: &RelPath, visit: &mut dyn FnMut(&RelPath, &Node)) {
+            for (name, node) in dir.entries() {
+                let Ok(path) = path.join(name) else { continue };
+                visit(&path, node);
+                if let Node::Dir(below) = node {
+                    walk(below, &path, visit);
+                }
+            }
+        }
+        walk(&self.0, &RelPath::root(), visit);
+    }
+
+    /// Whether every content below is known whole.
+    pub fn is_whole(&self) -> bool {
+        self.0.hash().is_some()
+    }
+}
+
+/// Sets the content of a file whose hash was unknown; `false` when the entry is another by now.
+pub fn learn_content(tree: &mut Tree, path: &RelPath, size: u64, content: Content) -> bool {
+    match tree.get(path) {
+        Some(Node::Leaf(leaf)) if leaf.size == size && leaf.content.whole().is_none() => {
+            let leaf = Leaf { content, ..*leaf };
+            tree.insert(path, Node::Leaf(leaf)).is_ok()
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::entry::Time;
+
+    fn path(text: &str) -> RelPath {
+        RelPath::parse(text.as_bytes()).expect("a path")
+    }
+
+    fn file(text: &str) -> Node {
+        let meta = Meta { mode: 0o644, mtime: Time { secs: 5, nanos: 6 } };
+        Node::Leaf(Leaf::file(meta, text.len() as u64, ContentHash::of(text.as_bytes())))
+    }
+
+    fn sample() -> Tree {
+        let mut tree = Tree::default();
+        tree.insert(&path("a"), Node::empty_dir(Meta::default())).expect("the root is there");
+        tree.insert(&path("a/x"), file("one")).expect("a is there");
+        tree.insert(&path("b"), file("two")).expect("the root is there");
+        tree
+    }
+
+    #[test]
+    fn a_moved_directory_keeps_its_hash() {
+        let mut tree = sample();
+        let before = tree.dir(&path("a")).and_then(|dir| dir.hash());
+        let node = tree.remove(&path("a")).expect("a is there");
+        tree.insert(&path("c"), node).expect("the root is there");
+        assert_eq!(tree.dir(&path("c")).and_then(|dir| dir.hash()), before);
+        assert!(before.is_some());
+    }
+
+    #[test]
+    fn every_kept_field_changes_the_root_hash() {
+        let scope = [0; 16];
+        let whole = sample().root_hash(&scope);
+        for change in [
+            |tree: &mut Tree| tree.insert(&path("b"), file("twO")).map(|_| ()),
+            |tree: &mut Tree| tree.set_meta(&path("a"), Meta { mode: 0o700, ..Meta::default() }),
+            |tree: &mut Tree| tree.remove(&path("a/x")).map(|_| ()),
+            |tree: &mut Tree| tree.insert(&path("a/y"), file("")).map(|_| ()),
+        ] {
+            let mut tree = sample();
+            change(&mut tree).expect("the change fits");
+            assert_ne!(tree.root_hash(&scope), whole);
+        }
+        assert_ne!(sample().root_hash(&[1; 16]), whole);
+    }
+
+    #[test]
+    fn a_version_that_was_copied_does_not_change() {
+        let old = sample();
+        let mut new = old.clone();
+        new.insert(&path("a/x"), file("other")).expect("a is there");
+        assert!(old.get(&path("a/x")).is_some_and(|node| node.is_same(&file("one"))));
+        assert_ne!(old.root_hash(&[0; 16]), new.root_hash(&[0; 16]));
+    }
+
+    #[test]
+    fn a_tree_with_an_unknown_content_has_no_hash() {
+        let mut tree = sample();
+        let leaf = Leaf { kind: Kind::File, meta: Meta::default(), size: 3, content: Content::Unknown };
+        tree.insert(&path("a/z"), Node::Leaf(leaf)).expect("a is there");
+        assert!(!tree.is_whole());
+        assert!(learn_content(&mut tree, &path("a/z"), 3, Content::Whole(ContentHash::of(b"zzz"))));
+        assert!(tree.is_whole());
+    }
+}
