@@ -1,0 +1,3 @@
+//! Floor 1: what is to be done, decided from trees alone. Pure.
+
+pub mod change;
