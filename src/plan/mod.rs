@@ -3,6 +3,7 @@
 pub mod change;
 pub mod changes;
 pub mod moves;
+pub mod project;
 
 #[cfg(test)]
 mod changes_tests;

@@ -1,0 +1,139 @@
+//! What the receiver's machine asks of the disk.
+
+use crate::delta::ops::Op;
+use crate::model::{ContentHash, Kind, Leaf, Meta, RelPath, Time, Tree};
+use crate::proto::message::{ChangeId, Down, PackBody, RequestId, Target};
+use std::collections::BTreeSet;
+
+/// One thing to do. The disk does them in order and answers as said at each.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    Send(Down),
+    /// Walk the destination; answered by `walked`, then `hashed` for each content that was not
+    /// known, then `hashed_all` if there were any. `deep`: believe no known hash.
+    /// `skip`: names set aside, not to be hashed.
+    Walk {
+        deep: bool,
+        skip: BTreeSet<RelPath>,
+    },
+    /// Hash these directories' files before others.
+    HashFirst {
+        dirs: Vec<RelPath>,
+    },
+    /// Open a stage and the bases of a transfer; a failure is answered by `staged`.
+    Open {
+        id: ChangeId,
+        size: u64,
+        bases: Vec<BasisRef>,
+    },
+    /// Open one more basis of a transfer.
+    AddBasis {
+        id: ChangeId,
+        basis: BasisRef,
+    },
+    /// Write ops from a target offset on; answered by `written` with the same number of bytes.
+    Write {
+        id: ChangeId,
+        at: u64,
+        ops: Vec<Op>,
+        wire_bytes: u64,
+    },
+    /// Hash what was staged and compare; answered by `staged` or `mismatched`.
+    Seal {
+        id: ChangeId,
+        hash: ContentHash,
+    },
+    /// Stage small files and compare their one hash; answered by `written` and `pack_staged`.
+    StagePack {
+        id: ChangeId,
+        files: Vec<PackedFile>,
+        hash: ContentHash,
+        wire_bytes: u64,
+    },
+    /// Throw away what was staged for a change.
+    Drop {
+        id: ChangeId,
+    },
+    /// Make these steps in order, then set the metadata of these directories (deepest first), and
+    /// make all durable; answered by `committed`, one result for each step.
+    Commit {
+        steps: Vec<Step>,
+        dirs: Vec<(RelPath, Meta)>,
+    },
+    /// Answer a question about a content; by `answered`, in as many parts as are needed.
+    Ask(Question),
+    /// Keep the names that are set aside.
+    SaveLeft(BTreeSet<RelPath>),
+    Close,
+}
+
+/// A file of the destination that holds a basis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BasisRef {
+    pub path: RelPath,
+    pub leaf: Leaf,
+}
+
+/// A small file to be staged.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PackedFile {
+    pub meta: Meta,
+    pub size: u32,
+    pub body: PackBody,
+    /// For a body that is the same as a basis.
+    pub basis: Option<BasisRef>,
+}
+
+/// Names a staged file: the change, and which file of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Staged {
+    pub id: ChangeId,
+    pub index: u32,
+}
+
+/// What the machine believes to be at a path before a step; something else is drift.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expect {
+    Nothing,
+    Leaf(Leaf),
+    Dir,
+}
+
+/// One operation on the tree of the destination.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    Install { staged: Staged, path: RelPath, meta: Meta, expect: Expect },
+    MakeDir { path: RelPath, meta: Meta },
+    Link { path: RelPath, target: Target, mtime: Time, expect: Expect },
+    SetMeta { path: RelPath, kind: Kind, meta: Meta },
+    Move { from: RelPath, to: RelPath, moved: Expect, replaced: Expect },
+    Swap { a: RelPath, b: RelPath },
+    Remove { path: RelPath, expect: Expect },
+}
+
+/// A question about a content that the destination holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Question {
+    Groups {
+        request: RequestId,
+        basis: BasisRef,
+        level: u8,
+        first: u64,
+        n: u32,
+    },
+    Signature {
+        request: RequestId,
+        basis: BasisRef,
+        ranges: Vec<(u64, u64)>,
+        block_bytes: u32,
+        strong_bytes: u8,
+    },
+}
+
+/// The result of a walk.
+#[derive(Clone, Debug, Default)]
+pub struct Walked {
+    pub tree: Tree,
+    pub n_unreadable: u64,
+    pub bytes_to_hash: u64,
+}

@@ -1,0 +1,362 @@
+//! Commit groups: complete changes in order, checked against the tree, made durable together.
+
+use super::{Action, Expect, Receiver, Staged, State, Step};
+use crate::model::limits::GROUP_CHANGES;
+use crate::model::{ContentHash, Kind, List, Meta, Node, RelPath, Tag, Time, Tree};
+use crate::plan::change::{Change, Misfit, apply};
+use crate::proto::message::*;
+use std::collections::BTreeSet;
+
+/// A change whose last frame has come.
+pub(super) struct Complete {
+    pub id: ChangeId,
+    pub kind: CompleteKind,
+    pub is_staged: bool,
+}
+
+pub(super) enum CompleteKind {
+    Put,
+    Pack { paths: Vec<(RelPath, Meta, u64)>, dirs: Vec<(RelPath, Meta)>, hashes: Vec<ContentHash> },
+    MakeDir { path: RelPath, meta: Meta },
+    Link { path: RelPath, target: Target, mtime: Time },
+    SetMeta { items: Vec<(RelPath, Meta)> },
+    Move { from: RelPath, to: RelPath, kind: Kind, tag: Tag },
+    Swap { a: RelPath, a_tag: Tag, b: RelPath, b_tag: Tag },
+    Remove { items: Vec<Removal> },
+    Leave { paths: Vec<RelPath> },
+}
+
+/// One item of a group that is being committed.
+pub(super) struct GroupItem {
+    id: ChangeId,
+    item: Option<u32>,
+    /// `None` for the mark that ends a change.
+    change: Option<Change>,
+    n_steps: usize,
+    leaves: Option<RelPath>,
+}
+
+/// A group while it is put together: the tree as it will be, and the steps that lead there.
+struct Draft {
+    tree: Tree,
+    items: Vec<GroupItem>,
+    steps: Vec<Step>,
+    touched: BTreeSet<RelPath>,
+    refused: Vec<(ChangeId, Option<u32>, Refusal)>,
+}
+
+impl Receiver {
+    /// Starts a group if none is under way and a change is ready.
+    pub(super) fn pump_commits(&mut self) {
+        if self.state != State::Ready || self.group.is_some() {
+            return;
+        }
+        if !self.complete.front().is_some_and(|complete| complete.is_staged) {
+            return;
+        }
+        let mut draft = Draft {
+            tree: self.tree.clone(),
+            items: Vec::new(),
+            steps: Vec::new(),
+            touched: BTreeSet::new(),
+            refused: Vec::new(),
+        };
+        let mut n = 0;
+        while n < GROUP_CHANGES
+            && let Some(complete) = self.complete.pop_front_if(|complete| complete.is_staged)
+        {
+            self.draft_change(&mut draft, complete);
+            n += 1;
+        }
+        for (id, item, why) in std::mem::take(&mut draft.refused) {
+            self.send(Down::Refused { id, item, why });
+        }
+        let mut dirs: Vec<(RelPath, Meta)> = draft
+            .touched
+            .iter()
+            .filter(|path| !path.is_root())
+            .filter_map(|path| draft.tree.dir(path).map(|dir| (path.clone(), dir.meta)))
+            .collect();
+        dirs.sort_by_key(|(path, _)| std::cmp::Reverse(path.depth()));
+        self.group = Some(draft.items);
+        self.issued = draft.tree;
+        self.holders.n_rebuilt = 0;
+        self.actions.push_back(Action::Commit { steps: draft.steps, dirs });
+    }
+
+    fn draft_change(&mut self, draft: &mut Draft, complete: Complete) {
+        let id = complete.id;
+        let before = draft.items.len();
+        let mut is_single = false;
+        match complete.kind {
+            CompleteKind::Put => {
+                is_single = true;
+                if let Some(transfer) = self.transfers.remove(&id) {
+                    let change = Change::File {
+                        path: transfer.path.clone(),
+                        meta: transfer.meta,
+                        size: transfer.size,
+                        hash: transfer.hash,
+                    };
+                    draft.install(id, None, change, transfer.meta, Staged { id, index: 0 });
+                }
+            }
+            CompleteKind::Pack { paths, dirs, hashes } => {
+                for (index, ((path, meta, size), hash)) in paths.into_iter().zip(hashes).enumerate() {
+                    let staged = Staged { id, index: index as u32 };
+                    let change = Change::File { path, meta, size, hash };
+                    draft.install(id, Some(index as u32), change, meta, staged);
+                }
+                for (path, meta) in dirs {
+                    draft.set_meta(id, None, path, meta);
+                }
+            }
+            CompleteKind::MakeDir { path, meta } => {
+                is_single = true;
+                self.left.remove(&path);
+                draft.make_dir(id, path, meta);
+            }
+            CompleteKind::Link { path, target, mtime } => {
+                is_single = true;
+                draft.link(id, path, target, mtime);
+            }
+            CompleteKind::SetMeta { items } => {
+                for (index, (path, meta)) in items.into_iter().enumerate() {
+                    draft.set_meta(id, Some(index as u32), path, meta);
+                }
+            }
+            CompleteKind::Move { from, to, kind, tag } => {
+                is_single = true;
+                draft.move_entry(id, from, to, kind, tag);
+            }
+            CompleteKind::Swap { a, a_tag, b, b_tag } => {
+                is_single = true;
+                draft.swap(id, a, a_tag, b, b_tag);
+            }
+            CompleteKind::Remove { items } => {
+                for (index, removal) in items.into_iter().enumerate() {
+                    self.draft_removal(draft, id, index as u32, removal);
+                }
+            }
+            CompleteKind::Leave { paths } => {
+                for path in paths {
+                    let change = Some(Change::Remove { path: path.clone() });
+                    let _ = draft.tree.remove(&path);
+                    draft.items.push(GroupItem { id, item: None, change, n_steps: 0, leaves: Some(path) });
+                }
+            }
+        }
+        // A change of one item that was refused ends with its refusal, any other with `Done`.
+        if !is_single || draft.items.len() > before {
+            draft.items.push(GroupItem { id, item: None, change: None, n_steps: 0, leaves: None });
+        }
+    }
+
+    /// Removes an entry; a directory that holds names set aside stays for them, and is set aside.
+    fn draft_removal(&mut self, draft: &mut Draft, id: ChangeId, index: u32, removal: Removal) {
+        let Some(node) = draft.tree.get(&removal.path).cloned() else { return };
+        if node.kind() != removal.kind {
+            let why = Refusal::Drifted { tag: node.tag() };
+            return draft.refused.push((id, Some(index), why));
+        }
+        if node.n_below() > removal.n_below {
+            let why = Refusal::MoreThanSaid { n: node.n_below() };
+            return draft.refused.push((id, Some(index), why));
+        }
+        let keeps: Vec<RelPath> =
+            self.left.iter().filter(|left| left.is_at_or_below(&removal.path)).cloned().collect();
+        if keeps.is_empty() {
+            return draft.remove(id, Some(index), removal.path);
+        }
+        self.remove_around(draft, id, index, &removal.path, &keeps);
+    }
+
+    fn remove_around(
+        &mut self,
+        draft: &mut Draft,
+        id: ChangeId,
+        index: u32,
+        path: &RelPath,
+        keeps: &[RelPath],
+    ) {
+        if !keeps.iter().any(|keep| keep.is_at_or_below(path)) {
+            return draft.remove(id, Some(index), path.clone());
+        }
+        let names: Vec<_> =
+            draft.tree.dir(path).map_or_else(Vec::new, |dir| dir.entries().keys().cloned().collect());
+        for name in names {
+            if let Ok(below) = path.join(&name) {
+                self.remove_around(draft, id, index, &below, keeps);
+            }
+        }
+        let _ = draft.tree.remove(path);
+        let change = Some(Change::Remove { path: path.clone() });
+        draft.items.push(GroupItem { id, item: Some(index), change, n_steps: 0, leaves: Some(path.clone()) });
+    }
+
+    /// The disk has made a group durable; `results` has one entry for each step.
+    pub fn committed(&mut self, results: Vec<Result<(), Refusal>>) {
+        let Some(items) = self.group.take() else { return };
+        let mut results = results.into_iter();
+        let mut done: Vec<ChangeId> = Vec::new();
+        let mut failed = BTreeSet::new();
+        let mut has_left = false;
+        for GroupItem { id, item, change, n_steps, leaves } in items {
+            let outcome: Result<(), Refusal> = results.by_ref().take(n_steps).collect();
+            match (change, outcome) {
+                (Some(change), Ok(())) => {
+                    let _ = apply(&mut self.tree, &change);
+                    has_left |= leaves.is_some();
+                    self.left.extend(leaves);
+                }
+                (Some(_), Err(why)) => {
+                    if item.is_none() {
+                        failed.insert(id);
+                    }
+                    if why.next_step() == NextStep::Compare {
+                        self.rewalk.get_or_insert((RootReason::Drift, false));
+                    }
+                    self.send(Down::Refused { id, item, why });
+                }
+                (None, _) if !failed.contains(&id) => done.push(id),
+                (None, _) => {}
+            }
+        }
+        self.issued = self.tree.clone();
+        if has_left {
+            self.actions.push_back(Action::SaveLeft(self.left.clone()));
+        }
+        for runs in runs_of(&done).chunks(crate::model::limits::LIST_ITEMS) {
+            let root = self.tree.root_hash(&self.scope);
+            self.send(Down::Done { ids: List::new(runs.to_vec()), root });
+        }
+        self.pump();
+    }
+}
+
+/// Numbers as runs (first, how many), in order.
+fn runs_of(ids: &[ChangeId]) -> Vec<(ChangeId, u32)> {
+    let mut runs: Vec<(ChangeId, u32)> = Vec::new();
+    for &id in ids {
+        match runs.last_mut() {
+            Some((first, n)) if *first + u64::from(*n) == id => *n += 1,
+            _ => runs.push((id, 1)),
+        }
+    }
+    runs
+}
+
+impl Draft {
+    /// Makes a change in the tree to be, with the steps that it takes, or notes why it does not fit.
+    fn add(&mut self, id: ChangeId, item: Option<u32>, change: Change, steps: Vec<Step>) {
+        match apply(&mut self.tree, &change) {
+            Ok(()) => {
+                let n_steps = steps.len();
+                self.steps.extend(steps);
+                self.items.push(GroupItem { id, item, change: Some(change), n_steps, leaves: None });
+            }
+            Err(misfit) => self.refused.push((id, item, refusal_of(misfit))),
+        }
+    }
+
+    fn expect(&self, path: &RelPath) -> Expect {
+        match self.tree.get(path) {
+            None => Expect::Nothing,
+            Some(Node::Leaf(leaf)) => Expect::Leaf(*leaf),
+            Some(Node::Dir(_)) => Expect::Dir,
+        }
+    }
+
+    fn touch(&mut self, path: &RelPath) {
+        self.touched.insert(path.parent());
+    }
+
+    fn install(&mut self, id: ChangeId, item: Option<u32>, change: Change, meta: Meta, staged: Staged) {
+        let path = change.path().clone();
+        let expect = self.expect(&path);
+        self.touch(&path);
+        self.add(id, item, change, vec![Step::Install { staged, path, meta, expect }]);
+    }
+
+    fn make_dir(&mut self, id: ChangeId, path: RelPath, meta: Meta) {
+        self.touch(&path);
+        self.touched.insert(path.clone());
+        let step = Step::MakeDir { path: path.clone(), meta };
+        self.add(id, None, Change::MakeDir { path, meta }, vec![step]);
+    }
+
+    fn link(&mut self, id: ChangeId, path: RelPath, target: Target, mtime: Time) {
+        self.touch(&path);
+        let expect = self.expect(&path);
+        let (size, hash) = (target.as_bytes().len() as u64, ContentHash::of(target.as_bytes()));
+        let change = Change::Link { path: path.clone(), mtime, size, hash };
+        self.add(id, None, change, vec![Step::Link { path, target, mtime, expect }]);
+    }
+
+    fn set_meta(&mut self, id: ChangeId, item: Option<u32>, path: RelPath, meta: Meta) {
+        if path.is_root() {
+            return;
+        }
+        let kind = match self.tree.get(&path) {
+            Some(node) => node.kind(),
+            None => return self.refused.push((id, item, Refusal::Drifted { tag: Tag::UNKNOWN })),
+        };
+        let meta = if kind == Kind::Link { Meta { mode: 0, ..meta } } else { meta };
+        let steps = match kind {
+            // Set with the directories of the group, after everything inside.
+            Kind::Dir => {
+                self.touched.insert(path.clone());
+                Vec::new()
+            }
+            Kind::File | Kind::Link => vec![Step::SetMeta { path: path.clone(), kind, meta }],
+        };
+        self.add(id, item, Change::SetMeta { path, meta }, steps);
+    }
+
+    fn move_entry(&mut self, id: ChangeId, from: RelPath, to: RelPath, kind: Kind, tag: Tag) {
+        if !self.has_tag(&from, tag) || self.tree.get(&from).map(Node::kind) != Some(kind) {
+            let tag = self.tree.get(&from).map_or(Tag::UNKNOWN, Node::tag);
+            return self.refused.push((id, None, Refusal::Drifted { tag }));
+        }
+        let (moved, replaced) = (self.expect(&from), self.expect(&to));
+        self.touch(&from);
+        self.touch(&to);
+        if kind == Kind::Dir {
+            self.touched.insert(to.clone());
+        }
+        let step = Step::Move { from: from.clone(), to: to.clone(), moved, replaced };
+        self.add(id, None, Change::Move { from, to }, vec![step]);
+    }
+
+    fn swap(&mut self, id: ChangeId, a: RelPath, a_tag: Tag, b: RelPath, b_tag: Tag) {
+        if !self.has_tag(&a, a_tag) || !self.has_tag(&b, b_tag) {
+            let tag = self.tree.get(&a).map_or(Tag::UNKNOWN, Node::tag);
+            return self.refused.push((id, None, Refusal::Drifted { tag }));
+        }
+        for path in [&a, &b] {
+            self.touch(path);
+            self.touched.insert(path.clone());
+        }
+        let step = Step::Swap { a: a.clone(), b: b.clone() };
+        self.add(id, None, Change::Swap { a, b }, vec![step]);
+    }
+
+    fn remove(&mut self, id: ChangeId, item: Option<u32>, path: RelPath) {
+        self.touch(&path);
+        let expect = self.expect(&path);
+        let step = Step::Remove { path: path.clone(), expect };
+        self.add(id, item, Change::Remove { path }, vec![step]);
+    }
+
+    fn has_tag(&self, path: &RelPath, tag: Tag) -> bool {
+        tag != Tag::UNKNOWN && self.tree.get(path).is_some_and(|node| node.tag() == tag)
+    }
+}
+
+fn refusal_of(misfit: Misfit) -> Refusal {
+    match misfit {
+        Misfit::NoParent => Refusal::NoParent,
+        Misfit::WrongKind => Refusal::WrongKind,
+        Misfit::Missing => Refusal::Drifted { tag: Tag::UNKNOWN },
+    }
+}

@@ -1,0 +1,338 @@
+//! Transfers: a file from its `Put` to the moment it is staged, or refused.
+
+use super::commit::{Complete, CompleteKind};
+use super::{Action, BasisRef, Breach, Question, Receiver};
+use crate::delta::ops::{Basis, Op};
+use crate::model::limits::*;
+use crate::model::{ContentHash, Kind, List, Meta, Node, RelPath, Tree};
+use crate::proto::message::*;
+use std::collections::HashMap;
+
+/// A file on its way.
+pub(super) struct Transfer {
+    pub path: RelPath,
+    pub meta: Meta,
+    pub size: u64,
+    pub hash: ContentHash,
+    state: TransferState,
+    at: u64,
+    n_bases: usize,
+    round: u8,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum TransferState {
+    /// Delta frames come.
+    Filling,
+    /// All came; the disk hashes.
+    Ended,
+    /// Refused already: what still comes is passed over.
+    Dead,
+}
+
+/// Where contents are held; a guess that is checked against the tree at each use.
+#[derive(Default)]
+pub(super) struct Holders {
+    paths: HashMap<ContentHash, RelPath>,
+    pub n_rebuilt: u32,
+}
+
+impl Holders {
+    fn find(&mut self, tree: &Tree, hash: ContentHash) -> Option<BasisRef> {
+        let found = self.look(tree, hash);
+        if found.is_some() || self.n_rebuilt > 0 {
+            return found;
+        }
+        self.n_rebuilt += 1;
+        self.paths.clear();
+        tree.for_each(&mut |path, node| {
+            if let Node::Leaf(leaf) = node
+                && leaf.kind == Kind::File
+                && let Some(hash) = leaf.content.whole()
+            {
+                self.paths.insert(hash, path.clone());
+            }
+        });
+        self.look(tree, hash)
+    }
+
+    fn look(&self, tree: &Tree, hash: ContentHash) -> Option<BasisRef> {
+        let path = self.paths.get(&hash)?;
+        let leaf = tree.get(path)?.as_leaf()?;
+        let holds = leaf.kind == Kind::File && leaf.content.whole() == Some(hash);
+        holds.then(|| BasisRef { path: path.clone(), leaf: *leaf })
+    }
+}
+
+fn breach<T>(what: &str) -> Result<T, Breach> {
+    Err(Breach(what.to_owned()))
+}
+
+impl Receiver {
+    pub(super) fn put(&mut self, put: Put) -> Result<(), Breach> {
+        if self.transfers.len() >= OPEN_TRANSFERS {
+            return breach("too many open transfers");
+        }
+        if put.path.is_root() || put.size > FILE_BYTES || !put.meta.is_valid() {
+            return breach("a file that cannot be");
+        }
+        let mut transfer = Transfer {
+            path: put.path,
+            meta: put.meta,
+            size: put.size,
+            hash: put.hash,
+            state: TransferState::Filling,
+            at: 0,
+            n_bases: put.bases.len(),
+            round: 0,
+        };
+        let bases: Vec<Option<BasisRef>> = put.bases.iter().map(|basis| self.find(basis)).collect();
+        let gone = bases.iter().position(Option::is_none).map(|index| index as u32);
+        // A transfer that was broken off is not kept by this build.
+        let gone = gone.or(put.resume.map(|_| 0));
+        if let Some(index) = gone {
+            transfer.state = TransferState::Dead;
+            self.send(Down::Refused { id: put.id, item: None, why: Refusal::BasisGone { index } });
+        } else {
+            let bases = bases.into_iter().flatten().collect();
+            self.actions.push_back(Action::Open { id: put.id, size: put.size, bases });
+            if put.wait {
+                self.send(Down::Answer { id: put.id, answer: PutAnswer::Go });
+            }
+        }
+        self.transfers.insert(put.id, transfer);
+        Ok(())
+    }
+
+    pub(super) fn delta(&mut self, id: ChangeId, at: u64, ops: List<Op, OPS>) -> Result<(), Breach> {
+        let Some(transfer) = self.transfers.get_mut(&id) else {
+            return breach("a delta without its transfer");
+        };
+        let wire_bytes: u64 = ops.iter().map(|op| op.wire_bytes() as u64).sum();
+        if transfer.state == TransferState::Dead {
+            self.charge(wire_bytes)?;
+            self.give_back(id, wire_bytes);
+            return Ok(());
+        }
+        if transfer.state != TransferState::Filling || (transfer.round == 0 && at != transfer.at) {
+            return breach("a delta out of order");
+        }
+        let mut end = at;
+        let mut added = Vec::new();
+        for op in ops.iter() {
+            op.check().map_err(|error| Breach(error.to_string()))?;
+            match op {
+                Op::Prefix { .. } => return breach("an op that was not offered"),
+                Op::Use { basis } => added.push(basis.clone()),
+                _ => {}
+            }
+            let index = match op {
+                Op::Same { .. } => Some(0),
+                Op::Copy { basis, .. } | Op::Blocks { basis, .. } => Some(*basis as usize),
+                _ => None,
+            };
+            if index.is_some_and(|index| index >= transfer.n_bases + added.len()) {
+                return breach("a basis that was not named");
+            }
+            end = end.saturating_add(op.target_len());
+        }
+        if end > transfer.size || transfer.n_bases + added.len() > FILE_BASES {
+            return breach("a delta longer than its file");
+        }
+        transfer.at = end;
+        transfer.n_bases += added.len();
+        self.charge(wire_bytes)?;
+        for basis in added {
+            match self.find(&basis) {
+                Some(basis) => self.actions.push_back(Action::AddBasis { id, basis }),
+                None => {
+                    self.refuse_transfer(id, Refusal::BasisGone { index: 0 });
+                    self.give_back(id, wire_bytes);
+                    return Ok(());
+                }
+            }
+        }
+        self.actions.push_back(Action::Write { id, at, ops: ops.into_vec(), wire_bytes });
+        Ok(())
+    }
+
+    pub(super) fn end(&mut self, id: ChangeId) -> Result<(), Breach> {
+        let Some(transfer) = self.transfers.get_mut(&id) else {
+            return breach("an end without its transfer");
+        };
+        match transfer.state {
+            TransferState::Dead => {
+                self.transfers.remove(&id);
+            }
+            TransferState::Ended => return breach("a transfer that ended twice"),
+            TransferState::Filling if transfer.round == 0 && transfer.at != transfer.size => {
+                return breach("a transfer that ended early");
+            }
+            TransferState::Filling => {
+                transfer.state = TransferState::Ended;
+                self.actions.push_back(Action::Seal { id, hash: transfer.hash });
+                self.complete.push_back(Complete { id, kind: CompleteKind::Put, is_staged: false });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn cancel(&mut self, id: ChangeId) {
+        match self.transfers.get(&id).map(|transfer| transfer.state) {
+            Some(TransferState::Filling) => {
+                self.transfers.remove(&id);
+                self.actions.push_back(Action::Drop { id });
+                self.send(Down::Refused { id, item: None, why: Refusal::Cancelled });
+            }
+            Some(TransferState::Dead) => {
+                self.transfers.remove(&id);
+            }
+            // Too late: `Done` or a refusal is on its way.
+            Some(TransferState::Ended) | None => {}
+        }
+    }
+
+    /// The disk staged a whole file whose hash is right, or could not.
+    pub fn staged(&mut self, id: ChangeId, result: Result<(), Refusal>) {
+        match result {
+            Ok(()) => {
+                if let Some(complete) = self.complete.iter_mut().find(|complete| complete.id == id) {
+                    complete.is_staged = true;
+                }
+            }
+            Err(why) => self.refuse_transfer(id, why),
+        }
+        self.pump();
+    }
+
+    /// What the disk staged has another hash: the sender is told the tree of what there is.
+    pub fn mismatched(&mut self, id: ChangeId, level: u8, values: Vec<[u8; 32]>) {
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        transfer.round += 1;
+        if transfer.round > REPAIR_ROUNDS || values.len() > MISMATCH_HASHES {
+            self.refuse_transfer(id, Refusal::HashDiffers);
+        } else {
+            transfer.state = TransferState::Filling;
+            let round = transfer.round;
+            self.complete.retain(|complete| complete.id != id);
+            self.send(Down::Mismatch { id, round, level, first: 0, values: List::new(values) });
+        }
+        self.pump();
+    }
+
+    /// The disk has written bytes that cost credit.
+    pub fn written(&mut self, id: ChangeId, wire_bytes: u64) {
+        self.give_back(id, wire_bytes);
+    }
+
+    fn refuse_transfer(&mut self, id: ChangeId, why: Refusal) {
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        let was = transfer.state;
+        transfer.state = TransferState::Dead;
+        if was == TransferState::Ended {
+            self.transfers.remove(&id);
+        }
+        if was != TransferState::Dead {
+            self.complete.retain(|complete| complete.id != id);
+            self.actions.push_back(Action::Drop { id });
+            self.send(Down::Refused { id, item: None, why });
+        }
+    }
+
+    /// Takes content bytes off the sender's credit.
+    pub(super) fn charge(&mut self, wire_bytes: u64) -> Result<(), Breach> {
+        match self.credit_left.checked_sub(wire_bytes) {
+            Some(left) => {
+                self.credit_left = left;
+                Ok(())
+            }
+            None => breach("more content than its credit"),
+        }
+    }
+
+    /// Gives credit back, in half windows or when nothing is under way.
+    pub(super) fn give_back(&mut self, id: ChangeId, wire_bytes: u64) {
+        *self.credit_due.entry(id).or_default() += wire_bytes;
+        let due: u64 = self.credit_due.values().sum();
+        let window = self.config.credit_bytes;
+        if due * 4 >= window || self.credit_left + due == window || self.credit_due.len() >= OPEN_TRANSFERS {
+            self.credit_left += due;
+            let grants = std::mem::take(&mut self.credit_due).into_iter().collect();
+            self.send(Down::Credit { grants: List::new(grants) });
+        }
+    }
+
+    /// The file that will hold a basis when the disk comes to open it.
+    pub(super) fn find(&mut self, basis: &Basis) -> Option<BasisRef> {
+        match basis {
+            Basis::Path { path, tag } => match self.issued.get(path)? {
+                Node::Leaf(leaf) if leaf.kind == Kind::File && leaf.content.tag() == *tag => {
+                    Some(BasisRef { path: path.clone(), leaf: *leaf })
+                }
+                _ => None,
+            },
+            Basis::Content { hash } => self.holders.find(&self.issued, *hash),
+            Basis::Partial { .. } => None,
+        }
+    }
+
+    pub(super) fn ask_groups(
+        &mut self,
+        request: RequestId,
+        basis: &Basis,
+        level: u8,
+        first: u64,
+        n: u32,
+    ) -> Result<(), Breach> {
+        if level > GROUP_LEVEL || n as usize > ASK_GROUPS {
+            return breach("a question for too many groups");
+        }
+        match self.find(basis) {
+            Some(basis) => {
+                let question = Question::Groups { request, basis, level, first, n };
+                self.actions.push_back(Action::Ask(question));
+            }
+            None => self.send(Down::Groups { request, found: None, level, first, tags: List::default() }),
+        }
+        Ok(())
+    }
+
+    pub(super) fn ask_signature(
+        &mut self,
+        request: RequestId,
+        basis: &Basis,
+        ranges: &[(u64, u64)],
+        block_bytes: u32,
+        strong_bytes: u8,
+    ) -> Result<(), Breach> {
+        if !(BLOCK_BYTES_MIN..=BLOCK_BYTES_MAX).contains(&block_bytes)
+            || !(STRONG_BYTES_MIN..=STRONG_BYTES_MAX).contains(&strong_bytes)
+        {
+            return breach("a question for a signature that cannot be");
+        }
+        let row_bytes = 4 + u64::from(strong_bytes);
+        let answer_bytes = ranges
+            .iter()
+            .try_fold(0u64, |sum, (_, len)| sum.checked_add(len.div_ceil(block_bytes.into()) * row_bytes));
+        if answer_bytes.is_none_or(|n| n > ASK_ANSWER_BYTES as u64) {
+            return breach("a question for too long a signature");
+        }
+        match self.find(basis) {
+            Some(basis) => {
+                let ranges = ranges.to_vec();
+                let question = Question::Signature { request, basis, ranges, block_bytes, strong_bytes };
+                self.actions.push_back(Action::Ask(question));
+            }
+            None => self.send(Down::Signature {
+                request,
+                found: None,
+                block_bytes,
+                strong_bytes,
+                range: (0, 0),
+                entries: Vec::new(),
+                more: false,
+            }),
+        }
+        Ok(())
+    }
+}

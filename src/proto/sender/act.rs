@@ -1,0 +1,158 @@
+//! What the sender's machine asks of the floor above, and what it tells it.
+
+use crate::delta::ops::{Basis, Op};
+use crate::model::{ContentHash, Leaf, RelPath, Tree};
+use crate::plan::change::Change;
+use crate::proto::message::{ChangeId, Down, Refusal, RequestId, RootId, RootState, Up};
+use std::collections::BTreeSet;
+
+/// One thing to do, in order; the answers are said at each.
+#[derive(Clone, Debug)]
+pub enum Action {
+    Send(Up),
+    /// Answered by `acknowledged`.
+    LoadAcknowledged {
+        root_id: RootId,
+    },
+    /// The destination is known to hold this tree now; a cache, to be kept when convenient.
+    SaveAcknowledged {
+        root_id: RootId,
+        tree: Tree,
+    },
+    /// Read small files and symlinks whole, and compare with the hash; answered by `batch_read`.
+    ReadBatch {
+        batch: u64,
+        wants: Vec<Want>,
+    },
+    /// Begin to compute a delta; a frame only comes when it is pulled.
+    OpenDelta {
+        id: ChangeId,
+        want: Want,
+        basis: Option<KnownBasis>,
+    },
+    /// One more frame is wanted; answered by `frame`, `finished`, `unready` or `ask`.
+    Pull {
+        id: ChangeId,
+    },
+    /// Send again, as literals, what differs from these chaining values; then `finished`.
+    Repair {
+        id: ChangeId,
+        level: u8,
+        values: Vec<[u8; 32]>,
+    },
+    /// The receiver's answer to a question of this transfer.
+    Answer {
+        id: ChangeId,
+        answer: Down,
+    },
+    /// The transfer is over, one way or the other.
+    CloseDelta {
+        id: ChangeId,
+    },
+    /// These entries were not what the last scan said.
+    Rescan {
+        paths: Vec<RelPath>,
+    },
+    Tell(News),
+    Close,
+}
+
+/// A file or symlink as the scan saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Want {
+    pub path: RelPath,
+    pub leaf: Leaf,
+}
+
+/// What the receiver holds and a delta may lean on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownBasis {
+    pub basis: Basis,
+    /// Unknown when only a tag was listed.
+    pub hash: Option<ContentHash>,
+    pub size: u64,
+}
+
+/// Why a file of the source was not read as it was planned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unready {
+    /// It is another by now, or gone.
+    Changed,
+    Unreadable(String),
+}
+
+/// A question of a transfer to the receiver; the machine numbers it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    Groups { level: u8, first: u64, n: u32 },
+    Signature { ranges: Vec<(u64, u64)>, block_bytes: u32, strong_bytes: u8 },
+}
+
+/// A frame of a delta.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeltaFrame {
+    pub at: u64,
+    pub ops: Vec<Op>,
+}
+
+/// The source as it was scanned.
+#[derive(Clone, Debug, Default)]
+pub struct Source {
+    pub tree: Tree,
+    /// Paths that could not be read: neither changed nor removed at the destination.
+    pub untouched: BTreeSet<RelPath>,
+    /// Whether its deletes were seen as events by a running watch.
+    pub saw_deletes: bool,
+}
+
+/// What the machine tells the program.
+#[derive(Clone, Debug)]
+pub enum News {
+    Welcomed {
+        root_id: RootId,
+    },
+    Destination(RootState),
+    /// A pass begins with these changes.
+    Planned {
+        changes: Vec<Change>,
+        n_deleted: u64,
+        content_bytes: u64,
+    },
+    /// Content bytes of a transfer that have been sent, of its size.
+    Streamed {
+        path: RelPath,
+        target_bytes: u64,
+    },
+    Done(Change),
+    Refused {
+        path: RelPath,
+        why: Refusal,
+    },
+    Unreadable {
+        path: RelPath,
+        why: String,
+    },
+    Held(String),
+    /// The destination is the source, verified; or all of it that can be.
+    InStep {
+        root: ContentHash,
+        ending: Ending,
+    },
+    /// The receiver refused the session or ended it.
+    Ended(String),
+}
+
+/// How a pass ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    Identical,
+    /// Some entries were left out; they were named before.
+    Partial,
+    /// Removals wait for a word of the user.
+    Held,
+    /// The destination could not take everything.
+    Failed,
+}
+
+/// A question on its way.
+pub(super) type Asked = (RequestId, ChangeId);

@@ -1,0 +1,234 @@
+//! Comparing: A is made equal D, by root hash first, then by listing what differs.
+//!
+//! A tag that equals the one of S or of the old A settles a directory; the others are listed, one
+//! round trip for each level, however many directories. Names that are out of scope are set aside.
+
+use super::{Phase, Sender};
+use crate::model::limits::{LIST_DIRS, LIST_ITEMS, WALKS_A_MINUTE};
+use crate::model::{Content, ContentHash, Dir, Kind, Leaf, List, Node, RelPath, Tag, Tree};
+use crate::plan::scope::Verdict;
+use crate::proto::message::*;
+use crate::proto::receiver::Breach;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+/// Entries of one directory tree in memory that a hostile receiver could make us hold.
+const WALK_ENTRIES: usize = 50_000_000;
+
+/// A walk of the destination by listings.
+pub(super) struct Walk {
+    full: bool,
+    to_ask: VecDeque<RelPath>,
+    /// Directories asked for, with the entries that came so far.
+    open: BTreeMap<RelPath, Vec<EntryInfo>>,
+    listed: BTreeMap<RelPath, Vec<EntryInfo>>,
+    settled: BTreeMap<RelPath, Arc<Dir>>,
+    leaves: Vec<RelPath>,
+    n_entries: usize,
+    /// Full hashes of the source's contents by tag: what was moved is recognised.
+    by_tag: HashMap<Tag, ContentHash>,
+}
+
+impl Sender {
+    /// Compares roots; walks when they differ.
+    pub(super) fn compare(&mut self) {
+        self.in_doubt = false;
+        let scope = self.config.scope.id();
+        let root = self.destination_root();
+        let source_root = self.source.as_ref().and_then(|source| source.tree.root_hash(&scope));
+        if root.is_some() && root == source_root {
+            self.acknowledged = self.source.as_ref().map(|source| source.tree.clone());
+            return self.compared();
+        }
+        if root.is_some() && root == self.root_of(self.acknowledged.as_ref()) {
+            return self.compared();
+        }
+        self.walks_ms.retain(|&walk_ms| walk_ms + 60_000 > self.now_ms);
+        let full = self.walks_ms.len() + 1 >= WALKS_A_MINUTE;
+        if self.walks_ms.len() >= 2 * WALKS_A_MINUTE {
+            // Somebody changes the destination all the time: look again later.
+            self.retry_ms = Some(self.now_ms + 10_000);
+            self.in_doubt = true;
+            self.phase = Phase::Sending;
+            return;
+        }
+        self.walks_ms.push(self.now_ms);
+        self.start_walk(full);
+    }
+
+    fn start_walk(&mut self, full: bool) {
+        let mut by_tag = HashMap::new();
+        if let Some(source) = &self.source {
+            source.tree.for_each(&mut |_, node| {
+                if let Some(hash) = node.as_leaf().and_then(|leaf| leaf.content.whole()) {
+                    by_tag.insert(hash.tag(), hash);
+                }
+            });
+        }
+        self.phase = Phase::Comparing;
+        self.walk = Some(Walk {
+            full,
+            to_ask: VecDeque::from([RelPath::root()]),
+            open: BTreeMap::new(),
+            listed: BTreeMap::new(),
+            settled: BTreeMap::new(),
+            leaves: Vec::new(),
+            n_entries: 0,
+            by_tag,
+        });
+        self.ask_lists();
+    }
+
+    fn ask_lists(&mut self) {
+        let Some(walk) = &mut self.walk else { return };
+        let mut requests = Vec::new();
+        while !walk.to_ask.is_empty() && walk.open.len() < LIST_DIRS {
+            let n = walk.to_ask.len().min(LIST_DIRS - walk.open.len());
+            let mut dirs = Vec::with_capacity(n);
+            let mut bytes = 0;
+            while dirs.len() < n && bytes < 128 << 10 {
+                let Some(dir) = walk.to_ask.pop_front() else { break };
+                bytes += dir.as_bytes().len() + 4;
+                walk.open.insert(dir.clone(), Vec::new());
+                dirs.push(ListDir { dir, ranges: List::default() });
+            }
+            requests.push(Up::List { request: self.next_request, dirs: List::new(dirs), full: walk.full });
+            self.next_request += 1;
+        }
+        for request in requests {
+            self.send(request);
+        }
+    }
+
+    /// A part of a listing came.
+    pub(super) fn listing(&mut self, listing: Listing) -> Result<(), Breach> {
+        let Some(walk) = &mut self.walk else { return Ok(()) };
+        let Some(entries) = walk.open.get_mut(&listing.dir) else {
+            return Err(Breach("a listing that was not asked for".into()));
+        };
+        match listing.body {
+            ListingBody::Entries(part) => {
+                walk.n_entries += part.len();
+                if walk.n_entries > WALK_ENTRIES {
+                    return Err(Breach("more entries than can be".into()));
+                }
+                entries.extend(part);
+            }
+            ListingBody::Missing => entries.clear(),
+            ListingBody::Ranges(_) => return Err(Breach("ranges that were not asked for".into())),
+        }
+        if listing.more {
+            return Ok(());
+        }
+        let entries = walk.open.remove(&listing.dir).unwrap_or_default();
+        self.listed(listing.dir, entries);
+        self.ask_lists();
+        if self.walk.as_ref().is_some_and(|walk| walk.open.is_empty() && walk.to_ask.is_empty()) {
+            self.walked();
+        }
+        Ok(())
+    }
+
+    /// A directory is listed whole: settles what is known, asks for what differs.
+    fn listed(&mut self, dir: RelPath, mut entries: Vec<EntryInfo>) {
+        let Some(walk) = &mut self.walk else { return };
+        let source = self.source.as_ref().map(|source| &source.tree);
+        entries.retain(|entry| {
+            let Ok(path) = dir.join(&entry.name) else { return false };
+            if self.config.scope.verdict(&path, entry.kind == Kind::Dir) != Verdict::Take {
+                walk.leaves.push(path);
+                return false;
+            }
+            if entry.kind != Kind::Dir {
+                return true;
+            }
+            let tag = tag_of(&entry.hash);
+            let known = [source, self.acknowledged.as_ref()].into_iter().flatten().find_map(|tree| {
+                tree.dir(&path).filter(|dir| {
+                    dir.hash().is_some_and(|hash| match entry.hash {
+                        EntryHash::Tag(tag) => tag != Tag::UNKNOWN && hash.tag() == tag,
+                        EntryHash::Full(full) => hash == full,
+                    })
+                })
+            });
+            match known {
+                Some(known) if tag != Tag::UNKNOWN => {
+                    walk.settled.insert(path, known.clone());
+                }
+                _ => walk.to_ask.push_back(path),
+            }
+            true
+        });
+        walk.listed.insert(dir, entries);
+    }
+
+    /// All is listed: A is what the destination holds.
+    fn walked(&mut self) {
+        let Some(mut walk) = self.walk.take() else { return };
+        let source = self.source.as_ref().map(|source| source.tree.clone()).unwrap_or_default();
+        let old = self.acknowledged.take().unwrap_or_default();
+        let root = walk.build(&RelPath::root(), Default::default(), &source, &old);
+        self.acknowledged = Some(Tree::new(root));
+        self.compared();
+        let leaves = std::mem::take(&mut walk.leaves);
+        for paths in leaves.chunks(LIST_ITEMS.min(64)) {
+            self.begin();
+            let id = self.new_id();
+            self.in_flight.insert(id, super::Sent { changes: Vec::new() });
+            self.send(Up::Leave { id, paths: List::new(paths.to_vec()) });
+        }
+    }
+
+    fn compared(&mut self) {
+        self.phase = Phase::Sending;
+        self.replan = true;
+        self.told = None;
+    }
+
+    /// Says once that changes count from here.
+    pub(super) fn begin(&mut self) {
+        if !self.has_begun {
+            self.has_begun = true;
+            let root = self.destination_root();
+            self.send(Up::Begin { root });
+        }
+    }
+}
+
+impl Walk {
+    fn build(&mut self, path: &RelPath, meta: crate::model::Meta, source: &Tree, old: &Tree) -> Arc<Dir> {
+        let mut nodes = BTreeMap::new();
+        for entry in self.listed.remove(path).unwrap_or_default() {
+            let Ok(below) = path.join(&entry.name) else { continue };
+            let node = if entry.kind != Kind::Dir {
+                Node::Leaf(self.leaf(&below, &entry, source, old))
+            } else if let Some(known) = self.settled.remove(&below) {
+                Node::Dir(known).with_meta(entry.meta)
+            } else {
+                Node::Dir(self.build(&below, entry.meta, source, old))
+            };
+            nodes.insert(entry.name, node);
+        }
+        Arc::new(Dir::with_entries(meta, nodes))
+    }
+
+    fn leaf(&self, path: &RelPath, entry: &EntryInfo, source: &Tree, old: &Tree) -> Leaf {
+        let content = match entry.hash {
+            EntryHash::Full(hash) => Content::Whole(hash),
+            EntryHash::Tag(tag) => [source, old]
+                .into_iter()
+                .filter_map(|tree| tree.get(path)?.as_leaf()?.content.whole())
+                .find(|hash| hash.tag() == tag)
+                .or_else(|| self.by_tag.get(&tag).copied())
+                .map_or(Content::Tag(tag), Content::Whole),
+        };
+        Leaf { kind: entry.kind, meta: entry.meta, size: entry.size, content }
+    }
+}
+
+fn tag_of(hash: &EntryHash) -> Tag {
+    match hash {
+        EntryHash::Tag(tag) => *tag,
+        EntryHash::Full(hash) => hash.tag(),
+    }
+}

@@ -1,0 +1,81 @@
+//! Acknowledgements and refusals.
+
+use super::{Action, Breach, News, RETRY_MS, RefusedEntry, Sender};
+use crate::model::ContentHash;
+use crate::plan::change::{Change, apply};
+use crate::proto::message::*;
+
+impl Sender {
+    /// Changes are verified, visible and durable; A moves with them.
+    pub(super) fn done(&mut self, ids: &[(ChangeId, u32)], root: Option<ContentHash>) -> Result<(), Breach> {
+        let mut tree = self.acknowledged.take().unwrap_or_default();
+        for &(first, n) in ids {
+            for id in first..first.saturating_add(u64::from(n)) {
+                let Some(sent) = self.in_flight.remove(&id) else {
+                    return Err(Breach("an acknowledgement of what was not sent".into()));
+                };
+                if self.streams.remove(&id).is_some() {
+                    self.actions.push_back(Action::CloseDelta { id });
+                }
+                for change in sent.changes.into_iter().flatten() {
+                    if apply(&mut tree, &change).is_err() {
+                        self.in_doubt = true;
+                    }
+                    self.without_basis.remove(change.path());
+                    self.tries.remove(change.path());
+                    self.tell(News::Done(change));
+                }
+            }
+        }
+        self.acknowledged = Some(tree);
+        if let Some(root) = root {
+            let known = self.root_of(self.acknowledged.as_ref());
+            self.in_doubt |= known != Some(root);
+            let entries = self.acknowledged.as_ref().map_or(0, |tree| tree.n_entries());
+            self.destination = Some(RootState::Complete { root, entries, age_ms: 0, unreadable: 0 });
+        }
+        if let (Some(root_id), Some(tree)) = (self.root_id, &self.acknowledged) {
+            let tree = tree.clone();
+            self.actions.push_back(Action::SaveAcknowledged { root_id, tree });
+        }
+        Ok(())
+    }
+
+    /// A change, or an item of one, was not made.
+    pub(super) fn refusal(&mut self, id: ChangeId, item: Option<u32>, why: Refusal) {
+        let refused: Vec<Change> = match item {
+            Some(item) => {
+                let sent = self.in_flight.get_mut(&id);
+                let change = sent.and_then(|sent| sent.changes.get_mut(item as usize)).and_then(Option::take);
+                change.into_iter().collect()
+            }
+            None => {
+                self.stream_refused(id);
+                self.in_flight.remove(&id).into_iter().flat_map(|sent| sent.changes).flatten().collect()
+            }
+        };
+        self.replan = true;
+        for change in refused {
+            self.refused_change(change, &why);
+        }
+    }
+
+    fn refused_change(&mut self, change: Change, why: &Refusal) {
+        let path = change.path().clone();
+        let next_step = why.next_step();
+        match next_step {
+            NextStep::Compare => self.in_doubt = true,
+            NextStep::WithoutBasis => {
+                self.without_basis.insert(path);
+            }
+            NextStep::Nothing => {}
+            NextStep::Exception | NextStep::WaitForSpace | NextStep::Again => {
+                self.tell(News::Refused { path: path.clone(), why: why.clone() });
+                self.refused.insert(path, RefusedEntry { change, next_step });
+                if next_step != NextStep::Exception && !self.config.once {
+                    self.retry_ms.get_or_insert(self.now_ms + RETRY_MS);
+                }
+            }
+        }
+    }
+}

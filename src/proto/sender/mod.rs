@@ -1,0 +1,342 @@
+//! The sender's machine: what the client decides, without a disk.
+//!
+//! It holds S, the source as scanned, and A, the destination as it was acknowledged. To compare is
+//! to make A equal D; to send is to work off S minus A. Every acknowledgement moves A and carries
+//! the root of D, so that each one is also an audit.
+
+mod act;
+mod compare;
+mod done;
+mod send;
+mod transfer;
+
+pub use act::{Action, Ask, DeltaFrame, Ending, KnownBasis, News, Source, Unready, Want};
+
+use crate::model::limits::*;
+use crate::model::{ContentHash, List, RelPath, Tree};
+use crate::plan::change::Change;
+use crate::plan::project::{Kept, project};
+use crate::plan::scope::Scope;
+use crate::proto::message::*;
+use compare::Walk;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use transfer::Stream;
+
+pub use crate::proto::receiver::Breach;
+
+/// How long a full or failing destination is left alone before it is tried again.
+const RETRY_MS: u64 = 60_000;
+
+/// What a sender is and is allowed to do.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub client: [u8; 16],
+    pub process: [u8; 16],
+    pub name: String,
+    pub scope: Scope,
+    pub ticket: Option<[u8; 16]>,
+    /// Only tells the changes.
+    pub dry_run: bool,
+    pub no_delete: bool,
+    pub allow_mass_delete: bool,
+    /// Ends after one pass: a destination that is full is an error, not a wait.
+    pub once: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Until the receiver's greeting and the cache are there.
+    Greeting,
+    /// A is not D: directories are listed.
+    Comparing,
+    /// S minus A is worked off, or there is nothing to do.
+    Sending,
+    Closed,
+}
+
+/// A change on its way; an item is `None` once it is refused.
+struct Sent {
+    changes: Vec<Option<Change>>,
+}
+
+/// An entry that the destination would not take.
+struct RefusedEntry {
+    change: Change,
+    next_step: NextStep,
+}
+
+/// One session with one receiver.
+pub struct Sender {
+    config: Config,
+    phase: Phase,
+    root_id: Option<RootId>,
+    keeps: Keeps,
+    source: Option<Source>,
+    acknowledged: Option<Tree>,
+    has_loaded: bool,
+    /// What the receiver last said of its tree.
+    destination: Option<RootState>,
+    has_begun: bool,
+    walk: Option<Walk>,
+    walks_ms: Vec<u64>,
+    /// The roots disagree although every change is acknowledged.
+    in_doubt: bool,
+    replan: bool,
+    planned: VecDeque<Change>,
+    large: VecDeque<Want>,
+    batches: BTreeMap<u64, Vec<Want>>,
+    streams: BTreeMap<ChangeId, Stream>,
+    asked: BTreeMap<RequestId, ChangeId>,
+    in_flight: BTreeMap<ChangeId, Sent>,
+    refused: BTreeMap<RelPath, RefusedEntry>,
+    without_basis: BTreeSet<RelPath>,
+    tries: BTreeMap<RelPath, u32>,
+    held: Option<String>,
+    retry_ms: Option<u64>,
+    told: Option<(ContentHash, Ending)>,
+    credit: u64,
+    next_id: ChangeId,
+    next_request: RequestId,
+    next_batch: u64,
+    now_ms: u64,
+    heard_ms: u64,
+    said_ms: u64,
+    actions: VecDeque<Action>,
+}
+
+impl Sender {
+    /// Greets the receiver; the source may come later.
+    pub fn new(config: Config, now_ms: u64) -> Self {
+        let hello = Hello {
+            capabilities: 0,
+            client: config.client,
+            process: config.process,
+            name: Text::new(&config.name.chars().take(CLIENT_NAME_BYTES / 4).collect::<String>()),
+            root_name: Text::default(),
+            role: if config.dry_run { Role::Plan } else { Role::Push },
+            scope: config.scope.id(),
+            keeps: None,
+            fresh_ms: 0,
+            ahead: None,
+            ticket: config.ticket,
+            extra: List::default(),
+        };
+        let actions = VecDeque::from([Action::Send(Up::Hello(Box::new(hello)))]);
+        Self {
+            config,
+            phase: Phase::Greeting,
+            root_id: None,
+            keeps: Keeps::ALL,
+            source: None,
+            acknowledged: None,
+            has_loaded: false,
+            destination: None,
+            has_begun: false,
+            walk: None,
+            walks_ms: Vec::new(),
+            in_doubt: false,
+            replan: false,
+            planned: VecDeque::new(),
+            large: VecDeque::new(),
+            batches: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            without_basis: BTreeSet::new(),
+            tries: BTreeMap::new(),
+            held: None,
+            retry_ms: None,
+            told: None,
+            credit: FIRST_CREDIT_BYTES,
+            next_id: 1,
+            next_request: 1,
+            next_batch: 1,
+            now_ms,
+            heard_ms: now_ms,
+            said_ms: now_ms,
+            actions,
+        }
+    }
+
+    /// The next thing to do, in order.
+    pub fn next_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// The source was scanned, or scanned again.
+    pub fn source(&mut self, mut source: Source, now_ms: u64) {
+        self.now_ms = now_ms;
+        source.tree = project(&source.tree, &kept(&self.keeps));
+        self.source = Some(source);
+        self.replan = true;
+        self.move_on();
+    }
+
+    /// What the cache holds for this destination, if anything.
+    pub fn acknowledged(&mut self, tree: Option<Tree>, now_ms: u64) {
+        self.now_ms = now_ms;
+        self.acknowledged = tree;
+        self.has_loaded = true;
+        self.move_on();
+    }
+
+    /// Takes a message.
+    ///
+    /// # Errors
+    /// When the receiver broke the protocol; the connection is to be ended with `Bye`.
+    pub fn receive(&mut self, down: Down, now_ms: u64) -> Result<(), Breach> {
+        self.now_ms = now_ms;
+        self.heard_ms = now_ms;
+        if self.phase == Phase::Closed {
+            return Ok(());
+        }
+        if self.root_id.is_none()
+            && !matches!(down, Down::Welcome(_) | Down::Refuse(_) | Down::Bye { .. } | Down::Ping(_))
+        {
+            return Err(Breach("a message before the greeting".into()));
+        }
+        match down {
+            Down::Refuse(refuse) => self.end(refuse.text.to_string()),
+            Down::Welcome(welcome) => self.welcomed(&welcome)?,
+            Down::Root { state, .. } => self.root(state),
+            Down::Listing(listing) => self.listing(*listing)?,
+            Down::Groups { request, .. } | Down::Signature { request, .. } => self.answer(request, down)?,
+            Down::Have { .. } | Down::Answer { .. } => {}
+            Down::Mismatch { id, round, level, values, .. } => {
+                self.mismatch(id, round, level, values.into_vec())?
+            }
+            Down::Done { ids, root } => self.done(&ids, root)?,
+            Down::Refused { id, item, why } => self.refusal(id, item, why),
+            Down::Credit { grants } => {
+                let total: u64 = grants.iter().fold(0, |sum, (_, n)| sum.saturating_add(*n));
+                self.credit = self.credit.saturating_add(total).min(CREDIT_BYTES * 4);
+            }
+            Down::Notice(notice) => self.notice(notice),
+            Down::Ping(number) => self.send(Up::Pong(number)),
+            Down::Pong(_) => {}
+            Down::Bye { text, .. } => self.end(text.to_string()),
+        }
+        self.move_on();
+        Ok(())
+    }
+
+    fn end(&mut self, text: String) {
+        self.phase = Phase::Closed;
+        self.actions.push_back(Action::Tell(News::Ended(text)));
+        self.actions.push_back(Action::Close);
+    }
+
+    fn welcomed(&mut self, welcome: &Welcome) -> Result<(), Breach> {
+        if self.root_id.is_some() {
+            return Err(Breach("a second greeting".into()));
+        }
+        self.root_id = Some(welcome.root_id);
+        self.credit += welcome.credit.saturating_sub(FIRST_CREDIT_BYTES).min(CREDIT_BYTES * 4);
+        self.keeps = welcome.keeps;
+        if let Some(source) = &mut self.source {
+            source.tree = project(&source.tree, &kept(&self.keeps));
+        }
+        self.tell(News::Welcomed { root_id: welcome.root_id });
+        self.actions.push_back(Action::LoadAcknowledged { root_id: welcome.root_id });
+        Ok(())
+    }
+
+    fn root(&mut self, state: RootState) {
+        self.tell(News::Destination(state));
+        if let (RootState::Complete { root, .. }, Phase::Sending) = (state, self.phase) {
+            let known = self.acknowledged.as_ref().and_then(|tree| tree.root_hash(&self.config.scope.id()));
+            self.in_doubt |= known != Some(root);
+        }
+        self.destination = Some(state);
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        match notice {
+            Notice::SpaceBack => self.try_refused_again(),
+            Notice::KeepsChanged(keeps) => {
+                self.keeps = keeps;
+                self.replan = true;
+            }
+            Notice::Low { .. } | Notice::PartialDropped(_) => {}
+        }
+    }
+
+    fn try_refused_again(&mut self) {
+        self.retry_ms = None;
+        self.refused.retain(|_, refused| refused.next_step == NextStep::Exception);
+        self.told = None;
+        self.replan = true;
+    }
+
+    /// Lets time pass: heartbeats, and what waited for its time.
+    pub fn tick(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
+        if now_ms.saturating_sub(self.heard_ms) >= SILENCE_MS {
+            return self.end("the other side has been silent for 45 s".into());
+        }
+        if self.said_ms + PING_MS <= now_ms {
+            self.send(Up::Ping(now_ms));
+            self.said_ms = now_ms;
+        }
+        if self.retry_ms.is_some_and(|retry_ms| retry_ms <= now_ms) {
+            self.try_refused_again();
+        }
+        self.move_on();
+    }
+
+    /// When [`Sender::tick`] wants to be called next.
+    pub fn deadline_ms(&self) -> u64 {
+        let retry_ms = self.retry_ms.unwrap_or(u64::MAX);
+        (self.said_ms + PING_MS).min(self.heard_ms + SILENCE_MS).min(retry_ms)
+    }
+
+    /// The driver says that it sent something: the next heartbeat can wait.
+    pub fn said(&mut self, now_ms: u64) {
+        self.said_ms = now_ms;
+    }
+
+    /// Takes the next step that is possible now.
+    fn move_on(&mut self) {
+        if self.phase == Phase::Greeting && self.has_loaded && self.source.is_some() && self.can_ask() {
+            self.compare();
+        }
+        if self.phase == Phase::Sending {
+            self.work();
+        }
+    }
+
+    /// Whether the receiver has walked its tree, so that it can be asked.
+    fn can_ask(&self) -> bool {
+        matches!(self.destination, Some(RootState::Hashing { .. } | RootState::Complete { .. }))
+    }
+
+    /// Root of D, if the receiver knows it.
+    fn destination_root(&self) -> Option<ContentHash> {
+        match self.destination {
+            Some(RootState::Complete { root, .. }) => Some(root),
+            _ => None,
+        }
+    }
+
+    fn root_of(&self, tree: Option<&Tree>) -> Option<ContentHash> {
+        tree?.root_hash(&self.config.scope.id())
+    }
+
+    fn send(&mut self, up: Up) {
+        self.actions.push_back(Action::Send(up));
+    }
+
+    fn tell(&mut self, news: News) {
+        self.actions.push_back(Action::Tell(news));
+    }
+
+    fn new_id(&mut self) -> ChangeId {
+        self.next_id += 1;
+        self.next_id - 1
+    }
+}
+
+fn kept(keeps: &Keeps) -> Kept {
+    Kept { time_step_ns: keeps.time_step_ns, mode_mask: keeps.mode_mask, symlinks: keeps.symlinks }
+}

@@ -1,0 +1,397 @@
+//! Sending: S minus A, planned and worked off.
+//!
+//! Names and metadata go at once; small files are read in batches and travel in packs; large files
+//! stream as transfers. What is on its way counts as made when the next plan is drawn.
+
+use super::transfer::Stream;
+use super::{Action, Ending, News, Phase, Sender, Sent, Want};
+use crate::model::limits::*;
+use crate::model::{ContentHash, Kind, Leaf, List, Meta, Name, Node, RelPath, Tag, Tree};
+use crate::plan::change::{Change, apply};
+use crate::plan::changes::plan;
+use crate::plan::guard::{Deletes, Ruling, rule};
+use crate::proto::message::*;
+use std::collections::BTreeMap;
+
+/// Batches that are being read at once.
+const BATCHES: usize = 3;
+/// Transfers that stream at once.
+const STREAMS: usize = 4;
+/// Plain bytes of the names and metadata in one message, at most.
+const MESSAGE_BYTES: usize = 120 * KIB;
+/// Wire bytes of a packed file beside its name and content, at most.
+const PACKED_BYTES: usize = 32;
+
+impl Sender {
+    /// Does what can be done now, and says so when nothing is left.
+    pub(super) fn work(&mut self) {
+        if self.replan && self.batches.is_empty() && self.source.is_some() {
+            self.replan = false;
+            self.draw_plan();
+        }
+        self.pump();
+        self.pump_streams();
+        let is_idle = self.planned.is_empty()
+            && self.large.is_empty()
+            && self.batches.is_empty()
+            && self.streams.is_empty()
+            && self.in_flight.is_empty()
+            && !self.replan;
+        if is_idle && self.phase == Phase::Sending {
+            self.at_rest();
+        }
+    }
+
+    /// Everything planned is acknowledged: in step, or another look is needed.
+    fn at_rest(&mut self) {
+        let Some(root) = self.destination_root() else { return };
+        if self.in_doubt && self.retry_ms.is_none() {
+            return self.compare();
+        }
+        if self.in_doubt {
+            return;
+        }
+        let source_root = self.source.as_ref().and_then(|source| self.root_of(Some(&source.tree)));
+        let ending = if source_root == Some(root) {
+            Ending::Identical
+        } else if self.refused.values().any(|refused| refused.next_step != NextStep::Exception) {
+            Ending::Failed
+        } else if self.held.is_some() {
+            Ending::Held
+        } else if self.config.no_delete && self.is_only_deletes_missing() {
+            Ending::Identical
+        } else {
+            Ending::Partial
+        };
+        if self.told != Some((root, ending)) {
+            self.told = Some((root, ending));
+            self.tell(News::InStep { root, ending });
+        }
+    }
+
+    fn is_only_deletes_missing(&self) -> bool {
+        let (Some(source), Some(have)) = (&self.source, &self.acknowledged) else { return false };
+        let plan = plan(have, &source.tree, &source.untouched);
+        self.refused.is_empty()
+            && source.untouched.is_empty()
+            && plan.changes.iter().all(|change| matches!(change, Change::Remove { .. }))
+    }
+
+    /// A as it will be when all that is on its way is acknowledged.
+    fn expected(&self) -> Tree {
+        let mut tree = self.acknowledged.clone().unwrap_or_default();
+        let cancelled = |id: &ChangeId| self.streams.get(id).is_some_and(|stream| stream.is_cancelled);
+        for (id, sent) in &self.in_flight {
+            if !cancelled(id) {
+                sent.changes.iter().flatten().for_each(|change| drop(apply(&mut tree, change)));
+            }
+        }
+        tree
+    }
+
+    fn draw_plan(&mut self) {
+        let Some(source) = self.source.clone() else { return };
+        self.cancel_stale_streams(&source.tree);
+        let have = self.expected();
+        let drawn = plan(&have, &source.tree, &source.untouched);
+        let mut changes = drawn.changes;
+        changes.retain(|change| self.is_wanted(change));
+        self.rule_on_deletes(&mut changes, drawn.n_deleted, have.n_entries(), source.saw_deletes);
+        let content_bytes =
+            changes.iter().map(|change| if let Change::File { size, .. } = change { *size } else { 0 });
+        let content_bytes = content_bytes.sum();
+        self.planned.clear();
+        self.large.clear();
+        if !changes.is_empty() || self.config.dry_run {
+            self.told = None;
+            let n_deleted = drawn.n_deleted;
+            self.tell(News::Planned { changes: changes.clone(), n_deleted, content_bytes });
+        }
+        if self.config.dry_run {
+            self.phase = Phase::Closed;
+            let root = self.destination_root().unwrap_or(ContentHash([0; 32]));
+            let ending = if self.held.is_some() { Ending::Held } else { Ending::Identical };
+            return self.tell(News::InStep { root, ending });
+        }
+        self.planned.extend(changes);
+    }
+
+    /// Whether a change is to be tried: not when it was refused and is still the same.
+    fn is_wanted(&mut self, change: &Change) -> bool {
+        match self.refused.get(change.path()) {
+            Some(refused) if refused.change == *change => false,
+            Some(_) => {
+                self.refused.remove(change.path());
+                true
+            }
+            None => true,
+        }
+    }
+
+    fn rule_on_deletes(
+        &mut self,
+        changes: &mut Vec<Change>,
+        n_deletes: u64,
+        n_before: u64,
+        saw_deletes: bool,
+    ) {
+        self.held = None;
+        if n_deletes == 0 {
+            return;
+        }
+        let deletes = Deletes {
+            n_deletes,
+            n_before,
+            seen_as_events: saw_deletes,
+            root_healthy: true,
+            allowed_once: self.config.allow_mass_delete,
+            never: self.config.no_delete,
+        };
+        let ruling = rule(&deletes);
+        if let Ruling::Held(why) = &ruling {
+            self.held = Some(why.clone());
+            self.tell(News::Held(why.clone()));
+        }
+        if !matches!(ruling, Ruling::Go) {
+            changes.retain(|change| !matches!(change, Change::Remove { .. }));
+        }
+    }
+
+    /// Sends from the front of the plan as long as credit and room last.
+    fn pump(&mut self) {
+        while self.in_flight.len() < UNACKNOWLEDGED - 1 {
+            match self.planned.front() {
+                None => break,
+                Some(Change::File { size, .. }) if *size > PACK_FILE_BYTES => {
+                    if let Some(Change::File { path, meta, size, hash }) = self.planned.pop_front() {
+                        self.large.push_back(Want { path, leaf: Leaf::file(meta, size, hash) });
+                    }
+                }
+                Some(Change::File { .. } | Change::Link { .. }) => {
+                    if self.batches.len() >= BATCHES || self.credit < FIRST_CREDIT_BYTES {
+                        break;
+                    }
+                    self.read_batch();
+                }
+                Some(Change::SetMeta { .. }) => self.send_metas(),
+                Some(Change::Remove { .. }) => self.send_removes(),
+                Some(_) => {
+                    if let Some(change) = self.planned.pop_front() {
+                        self.send_name(change);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes small files and symlinks that fit a pack from the front of the plan.
+    fn read_batch(&mut self) {
+        let mut wants = Vec::new();
+        let mut dirs = std::collections::BTreeSet::new();
+        let (mut content_bytes, mut message_bytes) = (0u64, 0);
+        while let Some(change) = self.planned.front() {
+            let (path, leaf) = match change {
+                Change::File { path, meta, size, hash } if *size <= PACK_FILE_BYTES => {
+                    (path.clone(), Leaf::file(*meta, *size, *hash))
+                }
+                Change::Link { path, mtime, size, hash } => {
+                    let meta = Meta { mode: 0, mtime: *mtime };
+                    let content = crate::model::Content::Whole(*hash);
+                    (path.clone(), Leaf { kind: Kind::Link, meta, size: *size, content })
+                }
+                // A large file between small ones does not end a batch.
+                Change::File { path, meta, size, hash } => {
+                    let want = Want { path: path.clone(), leaf: Leaf::file(*meta, *size, *hash) };
+                    self.large.push_back(want);
+                    self.planned.pop_front();
+                    continue;
+                }
+                _ => break,
+            };
+            let parent = path.parent();
+            let is_new_dir = !dirs.contains(&parent);
+            let more = PACKED_BYTES + path.as_bytes().len() + leaf.size as usize;
+            let is_full = wants.len() == PACK_FILES
+                || (is_new_dir && dirs.len() == PACK_DIRS)
+                || message_bytes + more > OP_BYTES;
+            if is_full && !wants.is_empty() {
+                break;
+            }
+            dirs.insert(parent);
+            message_bytes += more;
+            content_bytes += leaf.size;
+            wants.push(Want { path, leaf });
+            self.planned.pop_front();
+        }
+        if wants.is_empty() {
+            return;
+        }
+        self.credit = self.credit.saturating_sub(content_bytes);
+        let batch = self.next_batch;
+        self.next_batch += 1;
+        self.batches.insert(batch, wants.clone());
+        self.actions.push_back(Action::ReadBatch { batch, wants });
+    }
+
+    /// Small files and symlinks were read, in the order in which they were wanted.
+    pub fn batch_read(&mut self, batch: u64, results: Vec<Result<Vec<u8>, super::Unready>>, now_ms: u64) {
+        self.now_ms = now_ms;
+        let Some(wants) = self.batches.remove(&batch) else { return };
+        let mut files: BTreeMap<RelPath, Vec<(Name, Leaf, Vec<u8>)>> = BTreeMap::new();
+        let mut links = Vec::new();
+        for (want, result) in wants.into_iter().zip(results) {
+            match result {
+                Ok(bytes) if want.leaf.kind == Kind::Link => links.push((want, bytes)),
+                Ok(bytes) => {
+                    if let Some((parent, name)) = want.path.split() {
+                        files.entry(parent).or_default().push((name, want.leaf, bytes));
+                    }
+                }
+                Err(unready) => {
+                    self.credit += want.leaf.size;
+                    self.not_ready(want.path, unready);
+                }
+            }
+        }
+        if !files.is_empty() {
+            self.send_pack(files);
+        }
+        for (want, bytes) in links {
+            self.send_link(want, bytes);
+        }
+        self.move_on();
+    }
+
+    fn send_pack(&mut self, files: BTreeMap<RelPath, Vec<(Name, Leaf, Vec<u8>)>>) {
+        self.begin();
+        let id = self.new_id();
+        let mut dirs = Vec::with_capacity(files.len());
+        let mut packed = Vec::new();
+        let mut changes = Vec::new();
+        let mut hasher = blake3::Hasher::new();
+        for (dir, files) in files {
+            dirs.push(PackDir { path: dir.clone(), meta: None, n_files: files.len() as u32 });
+            for (name, leaf, bytes) in files {
+                let (Ok(path), Some(hash)) = (dir.join(&name), leaf.content.whole()) else { continue };
+                hasher.update(&hash.0);
+                changes.push(Some(Change::leaf(path, &leaf, hash)));
+                let size = bytes.len() as u32;
+                packed.push(PackFile { name, meta: leaf.meta, size, body: PackBody::Whole(bytes) });
+            }
+        }
+        let hash = ContentHash(*hasher.finalize().as_bytes());
+        self.in_flight.insert(id, Sent { changes });
+        self.send(Up::Pack(Box::new(Pack { id, dirs: List::new(dirs), files: List::new(packed), hash })));
+    }
+
+    fn send_link(&mut self, want: Want, bytes: Vec<u8>) {
+        let (Some(hash), Some(target)) = (want.leaf.content.whole(), Target::parse(bytes)) else { return };
+        self.begin();
+        let id = self.new_id();
+        let change = Change::leaf(want.path.clone(), &want.leaf, hash);
+        self.in_flight.insert(id, Sent { changes: vec![Some(change)] });
+        self.send(Up::Link { id, path: want.path, target, mtime: want.leaf.meta.mtime });
+    }
+
+    /// A directory, a move or a swap.
+    fn send_name(&mut self, change: Change) {
+        self.begin();
+        let have = self.expected_light(&change);
+        let id = self.new_id();
+        let up = match &change {
+            Change::MakeDir { path, meta } => Up::MakeDir { id, path: path.clone(), meta: *meta },
+            Change::Move { from, to } => {
+                let node = have.get(from);
+                let (kind, tag) = (node.map_or(Kind::File, Node::kind), node.map_or(Tag::UNKNOWN, Node::tag));
+                Up::Move { id, from: from.clone(), to: to.clone(), kind, tag }
+            }
+            Change::Swap { a, b } => {
+                let tag = |path: &RelPath| have.get(path).map_or(Tag::UNKNOWN, Node::tag);
+                Up::Swap { id, a: a.clone(), a_tag: tag(a), b: b.clone(), b_tag: tag(b) }
+            }
+            _ => return,
+        };
+        self.in_flight.insert(id, Sent { changes: vec![Some(change)] });
+        self.send(up);
+    }
+
+    /// The expected tree, when a change needs to know what is there.
+    fn expected_light(&self, change: &Change) -> Tree {
+        match change {
+            Change::Move { .. } | Change::Swap { .. } => self.expected(),
+            _ => Tree::default(),
+        }
+    }
+
+    /// New metadata of entries of one directory travels as columns.
+    fn send_metas(&mut self) {
+        let mut rows: Vec<(Name, Meta)> = Vec::new();
+        let mut changes = Vec::new();
+        let mut dir = None;
+        let mut message_bytes = 0;
+        while let Some(Change::SetMeta { path, meta }) = self.planned.front() {
+            let Some((parent, name)) = path.split() else { break };
+            let is_other = dir.as_ref().is_some_and(|dir| *dir != parent);
+            if is_other || rows.len() == LIST_ITEMS || message_bytes > MESSAGE_BYTES {
+                break;
+            }
+            message_bytes += name.as_bytes().len() + 16;
+            rows.push((name, *meta));
+            dir = Some(parent);
+            changes.push(self.planned.pop_front());
+        }
+        let Some(dir) = dir else { return };
+        self.begin();
+        let id = self.new_id();
+        self.in_flight.insert(id, Sent { changes });
+        self.send(Up::SetMeta(Box::new(SetMeta::of(id, dir, &rows))));
+    }
+
+    fn send_removes(&mut self) {
+        let have = self.expected();
+        let mut items = Vec::new();
+        let mut changes = Vec::new();
+        let mut message_bytes = 0;
+        while let Some(Change::Remove { path }) = self.planned.front() {
+            if items.len() == LIST_ITEMS || message_bytes > MESSAGE_BYTES {
+                break;
+            }
+            message_bytes += path.as_bytes().len() + 8;
+            let node = have.get(path);
+            let kind = node.map_or(Kind::File, Node::kind);
+            items.push(Removal { path: path.clone(), kind, n_below: node.map_or(0, Node::n_below) });
+            changes.push(self.planned.pop_front());
+        }
+        self.begin();
+        let id = self.new_id();
+        self.in_flight.insert(id, Sent { changes });
+        self.send(Up::Remove { id, items: List::new(items) });
+    }
+
+    /// Opens transfers and pulls frames, those with the least left first.
+    fn pump_streams(&mut self) {
+        while self.streams.len() < STREAMS
+            && self.in_flight.len() < UNACKNOWLEDGED
+            && let Some(want) = self.large.pop_front()
+        {
+            self.open_stream(want);
+        }
+        let mut order: Vec<(u64, ChangeId)> = self
+            .streams
+            .iter()
+            .filter(|(_, stream)| stream.wants_pull())
+            .map(|(id, stream)| (stream.left(), *id))
+            .collect();
+        order.sort_unstable();
+        for (_, id) in order {
+            if self.credit < Stream::RESERVE_BYTES {
+                break;
+            }
+            if let Some(stream) = self.streams.get_mut(&id) {
+                stream.is_pulling = true;
+                self.credit -= Stream::RESERVE_BYTES;
+                self.actions.push_back(Action::Pull { id });
+            }
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! Transfers of large files: announced, pulled frame by frame, repaired if need be.
+
+use super::{Action, Ask, Breach, DeltaFrame, KnownBasis, News, Phase, Sender, Sent, Unready, Want};
+use crate::delta::ops::Basis;
+use crate::model::limits::*;
+use crate::model::{Kind, Leaf, List, Node, RelPath, Tree};
+use crate::plan::change::Change;
+use crate::proto::message::*;
+
+/// A transfer on its way.
+pub(super) struct Stream {
+    want: Want,
+    /// Target bytes covered so far.
+    at: u64,
+    basis: Option<Basis>,
+    pub is_pulling: bool,
+    /// All frames are sent.
+    has_ended: bool,
+    pub is_cancelled: bool,
+    /// The receiver refused it: nothing more is to be sent but its end.
+    is_dead: bool,
+}
+
+impl Stream {
+    /// Credit set aside for a frame that was pulled; what it does not use is given back.
+    pub const RESERVE_BYTES: u64 = OP_BYTES as u64;
+
+    pub fn wants_pull(&self) -> bool {
+        !self.is_pulling && !self.has_ended && !self.is_cancelled && !self.is_dead
+    }
+
+    /// Target bytes that are left.
+    pub fn left(&self) -> u64 {
+        self.want.leaf.size.saturating_sub(self.at)
+    }
+}
+
+impl Sender {
+    /// Announces a file and lets its delta begin.
+    pub(super) fn open_stream(&mut self, want: Want) {
+        let Some(hash) = want.leaf.content.whole() else { return };
+        self.begin();
+        let id = self.new_id();
+        let basis = self.choose_basis(&want);
+        let bases = basis.iter().map(|known| known.basis.clone()).collect();
+        let put = Put {
+            id,
+            path: want.path.clone(),
+            meta: want.leaf.meta,
+            size: want.leaf.size,
+            hash,
+            bases: List::new(bases),
+            resume: None,
+            wait: false,
+        };
+        let change = Change::leaf(want.path.clone(), &want.leaf, hash);
+        self.in_flight.insert(id, Sent { changes: vec![Some(change)] });
+        let stream = Stream {
+            want: want.clone(),
+            at: 0,
+            basis: basis.as_ref().map(|known| known.basis.clone()),
+            is_pulling: false,
+            has_ended: false,
+            is_cancelled: false,
+            is_dead: false,
+        };
+        self.streams.insert(id, stream);
+        self.send(Up::Put(Box::new(put)));
+        self.actions.push_back(Action::OpenDelta { id, want, basis });
+    }
+
+    /// The content that a file is most like: the same content elsewhere, else what its path holds.
+    fn choose_basis(&self, want: &Want) -> Option<KnownBasis> {
+        if self.without_basis.contains(&want.path) {
+            return None;
+        }
+        let have = self.acknowledged.as_ref()?;
+        let hash = want.leaf.content.whole()?;
+        let leaf = match have.get(&want.path) {
+            Some(Node::Leaf(leaf)) if leaf.kind == Kind::File && leaf.size > 0 => Some(*leaf),
+            _ => None,
+        };
+        if leaf.is_none_or(|leaf| leaf.content.whole() != Some(hash)) && holds(have, want, &hash) {
+            let basis = Basis::Content { hash };
+            return Some(KnownBasis { basis, hash: Some(hash), size: want.leaf.size });
+        }
+        let leaf = leaf.or_else(|| self.moved_basis(&want.path))?;
+        let basis = match leaf.content.whole() {
+            Some(hash) => Basis::Content { hash },
+            None => Basis::Path { path: want.path.clone(), tag: leaf.content.tag() },
+        };
+        Some(KnownBasis { basis, hash: leaf.content.whole(), size: leaf.size })
+    }
+
+    /// What a move that is on its way brings to the path.
+    fn moved_basis(&self, path: &RelPath) -> Option<Leaf> {
+        let have = self.acknowledged.as_ref()?;
+        self.in_flight.values().flat_map(|sent| sent.changes.iter().flatten()).find_map(|change| {
+            let Change::Move { from, to } = change else { return None };
+            let below = path.as_bytes().strip_prefix(to.as_bytes()).filter(|_| path.is_at_or_below(to))?;
+            let old = RelPath::parse(&[from.as_bytes(), below].concat()).ok()?;
+            have.get(&old)?.as_leaf().filter(|leaf| leaf.kind == Kind::File && leaf.size > 0).copied()
+        })
+    }
+
+    /// A frame of a delta was computed.
+    pub fn frame(&mut self, id: ChangeId, frame: DeltaFrame, now_ms: u64) {
+        self.now_ms = now_ms;
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let wire_bytes: u64 = frame.ops.iter().map(|op| op.wire_bytes() as u64).sum();
+        if std::mem::take(&mut stream.is_pulling) {
+            self.credit += Stream::RESERVE_BYTES;
+        }
+        if !stream.is_cancelled && !stream.is_dead {
+            self.credit = self.credit.saturating_sub(wire_bytes);
+            stream.at = frame.at + frame.ops.iter().map(|op| op.target_len()).sum::<u64>();
+            let news = News::Streamed { path: stream.want.path.clone(), target_bytes: stream.at };
+            self.send(Up::Delta { id, at: frame.at, ops: List::new(frame.ops) });
+            self.tell(news);
+        }
+        self.move_on();
+    }
+
+    /// All frames of a delta, or of a repair, were computed.
+    pub fn finished(&mut self, id: ChangeId, now_ms: u64) {
+        self.now_ms = now_ms;
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        if std::mem::take(&mut stream.is_pulling) {
+            self.credit += Stream::RESERVE_BYTES;
+        }
+        if !stream.is_cancelled && !stream.is_dead {
+            stream.has_ended = true;
+            self.send(Up::End { id });
+        }
+        self.move_on();
+    }
+
+    /// The file was not what the scan said, or could not be read any more.
+    pub fn unready(&mut self, id: ChangeId, unready: Unready, now_ms: u64) {
+        self.now_ms = now_ms;
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        if std::mem::take(&mut stream.is_pulling) {
+            self.credit += Stream::RESERVE_BYTES;
+        }
+        let path = stream.want.path.clone();
+        self.cancel_stream(id);
+        self.not_ready(path, unready);
+        self.move_on();
+    }
+
+    /// A transfer has a question to the receiver.
+    pub fn ask(&mut self, id: ChangeId, ask: Ask) {
+        let Some(basis) = self.streams.get(&id).and_then(|stream| stream.basis.clone()) else { return };
+        let request = self.next_request;
+        self.next_request += 1;
+        self.asked.insert(request, id);
+        let up = match ask {
+            Ask::Groups { level, first, n } => Up::AskGroups { request, basis, level, first, n },
+            Ask::Signature { ranges, block_bytes, strong_bytes } => {
+                Up::AskSignature { request, basis, ranges: List::new(ranges), block_bytes, strong_bytes }
+            }
+        };
+        self.send(up);
+    }
+
+    pub(super) fn answer(&mut self, request: RequestId, answer: Down) -> Result<(), Breach> {
+        let Some(&id) = self.asked.get(&request) else {
+            return Err(Breach("an answer to a question that was not asked".into()));
+        };
+        let is_last = match &answer {
+            Down::Signature { more, found, .. } => !more || found.is_none(),
+            _ => true,
+        };
+        if is_last {
+            self.asked.remove(&request);
+        }
+        if self.streams.contains_key(&id) {
+            self.actions.push_back(Action::Answer { id, answer });
+        }
+        Ok(())
+    }
+
+    pub(super) fn mismatch(
+        &mut self,
+        id: ChangeId,
+        round: u8,
+        level: u8,
+        values: Vec<[u8; 32]>,
+    ) -> Result<(), Breach> {
+        if round > REPAIR_ROUNDS || level > GROUP_LEVEL {
+            return Err(Breach("a repair that cannot be".into()));
+        }
+        let Some(stream) = self.streams.get_mut(&id) else { return Ok(()) };
+        stream.has_ended = false;
+        stream.at = 0;
+        self.actions.push_back(Action::Repair { id, level, values });
+        Ok(())
+    }
+
+    /// A file was not ready: it is scanned again, and named when it never rests.
+    pub(super) fn not_ready(&mut self, path: RelPath, unready: Unready) {
+        match unready {
+            Unready::Changed => {
+                let tries = self.tries.entry(path.clone()).or_default();
+                *tries += 1;
+                if *tries >= SOURCE_TRIES && self.config.once {
+                    let why = format!("it changed {tries} times while it was read");
+                    self.tell(News::Unreadable { path: path.clone(), why });
+                    self.leave_untouched(path);
+                    return;
+                }
+            }
+            Unready::Unreadable(why) => {
+                self.tell(News::Unreadable { path: path.clone(), why });
+                self.leave_untouched(path.clone());
+            }
+        }
+        self.actions.push_back(Action::Rescan { paths: vec![path] });
+    }
+
+    fn leave_untouched(&mut self, path: RelPath) {
+        if let Some(source) = &mut self.source {
+            source.untouched.insert(path);
+            self.replan = true;
+        }
+    }
+
+    pub(super) fn cancel_stream(&mut self, id: ChangeId) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        if stream.is_cancelled {
+            return;
+        }
+        stream.is_cancelled = true;
+        let had_ended = stream.has_ended;
+        if std::mem::take(&mut stream.is_pulling) {
+            self.credit += Stream::RESERVE_BYTES;
+        }
+        self.actions.push_back(Action::CloseDelta { id });
+        if !had_ended || self.phase != Phase::Closed {
+            self.send(Up::Cancel { id, keep: false });
+        }
+    }
+
+    /// Gives up the transfers whose file is another by now.
+    pub(super) fn cancel_stale_streams(&mut self, source: &Tree) {
+        let stale: Vec<ChangeId> = self
+            .streams
+            .iter()
+            .filter(|(_, stream)| {
+                let leaf = source.get(&stream.want.path).and_then(Node::as_leaf);
+                leaf != Some(&stream.want.leaf) && !stream.has_ended
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        for id in stale {
+            self.cancel_stream(id);
+        }
+    }
+
+    /// The receiver refused a transfer while it streamed: it still wants to see its end.
+    pub(super) fn stream_refused(&mut self, id: ChangeId) {
+        let Some(mut stream) = self.streams.remove(&id) else { return };
+        if std::mem::take(&mut stream.is_pulling) {
+            self.credit += Stream::RESERVE_BYTES;
+        }
+        if !stream.is_cancelled {
+            self.actions.push_back(Action::CloseDelta { id });
+            if !stream.has_ended {
+                self.send(Up::Cancel { id, keep: false });
+            }
+        }
+    }
+}
+
+/// Whether a content is held under another name.
+fn holds(have: &Tree, want: &Want, hash: &crate::model::ContentHash) -> bool {
+    let mut found = false;
+    have.for_each(&mut |_, node| {
+        if let Node::Leaf(leaf) = node {
+            found |=
+                leaf.kind == Kind::File && leaf.size == want.leaf.size && leaf.content.whole() == Some(*hash);
+        }
+    });
+    found
+}
