@@ -2,4 +2,5 @@
 
 pub mod delta;
 pub mod model;
+pub mod plan;
 pub mod store;
