@@ -4,3 +4,4 @@ pub mod delta;
 pub mod model;
 pub mod plan;
 pub mod store;
+pub mod watch;
