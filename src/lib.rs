@@ -4,3 +4,5 @@ pub mod delta;
 pub mod model;
 pub mod plan;
 pub mod proto;
+pub mod store;
+pub mod watch;

@@ -3,7 +3,7 @@
 use crate::delta::ops::{Basis, Op};
 use crate::model::{ContentHash, Leaf, RelPath, Tree};
 use crate::plan::change::Change;
-use crate::proto::message::{ChangeId, Down, Refusal, RequestId, RootId, RootState, Up};
+use crate::proto::message::{ChangeId, Down, Refusal, RootId, RootState, Up};
 use std::collections::BTreeSet;
 
 /// One thing to do, in order; the answers are said at each.
@@ -153,6 +153,3 @@ pub enum Ending {
     /// The destination could not take everything.
     Failed,
 }
-
-/// A question on its way.
-pub(super) type Asked = (RequestId, ChangeId);

@@ -83,7 +83,9 @@ impl Sender {
         let cancelled = |id: &ChangeId| self.streams.get(id).is_some_and(|stream| stream.is_cancelled);
         for (id, sent) in &self.in_flight {
             if !cancelled(id) {
-                sent.changes.iter().flatten().for_each(|change| drop(apply(&mut tree, change)));
+                for change in sent.changes.iter().flatten() {
+                    let _ = apply(&mut tree, change);
+                }
             }
         }
         tree
@@ -143,14 +145,15 @@ impl Sender {
             n_deletes,
             n_before,
             seen_as_events: saw_deletes,
-            root_healthy: true,
+            listing_complete: true,
+            root_same: true,
             allowed_once: self.config.allow_mass_delete,
             never: self.config.no_delete,
         };
         let ruling = rule(&deletes);
         if let Ruling::Held(why) = &ruling {
-            self.held = Some(why.clone());
-            self.tell(News::Held(why.clone()));
+            self.held = Some(why.to_string());
+            self.tell(News::Held(why.to_string()));
         }
         if !matches!(ruling, Ruling::Go) {
             changes.retain(|change| !matches!(change, Change::Remove { .. }));

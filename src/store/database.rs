@@ -1,0 +1,286 @@
+//! The one file of the cache: opening it, noticing damage, setting it aside, going on with a new one.
+//!
+//! Every access to redb goes through [`Store::read`] or [`Store::write`]. redb asserts some of what
+//! it believes of its pages, so on a damaged file it may panic instead of returning an error; both
+//! count as damage here. A damaged file is never repaired: it is renamed aside and an empty one
+//! takes its place while strait runs on, because everything in it can be read again from the disk.
+
+use crate::store::rows::{ALL, Fault, Reading, WORDS, Writing};
+use crate::store::{CacheError, Opened};
+use redb::{Database, Durability, ReadableDatabase, WriteTransaction, backends::InMemoryBackend};
+use std::fs;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+/// Layout of the rows; a file with another number is set aside.
+const FORMAT: u32 = 1;
+const FORMAT_KEY: &[u8] = b"\0format";
+const FILE_NAME: &str = "cache.redb";
+const ASIDE_PREFIX: &str = "cache.damaged-";
+/// redb's own page cache; its default is 1 GiB.
+const PAGE_CACHE_BYTES: usize = 16 << 20;
+
+/// An open database whose closing cannot panic: on a damaged file redb may meet the damage once more.
+pub struct Held(Option<Database>);
+
+impl std::ops::Deref for Held {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        self.0.as_ref().expect("a database is held until it is dropped")
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let database = self.0.take();
+        let _ = guarded(|| {
+            drop(database);
+            Ok(())
+        });
+    }
+}
+
+/// The open file, or memory, and what became of it.
+pub struct Store {
+    /// Where the file lies; `None` in memory.
+    folder: Option<PathBuf>,
+    database: RwLock<Arc<Held>>,
+    /// Whether anything was written since the last sync.
+    is_dirty: AtomicBool,
+    /// Why the file was set aside while it was open; said once by the caller.
+    damage: Mutex<Option<String>>,
+}
+
+impl Store {
+    /// Opens or makes the file in a folder, which is made too (mode 0700).
+    pub fn open(folder: &Path) -> Result<(Self, Opened), CacheError> {
+        let failed = |source| CacheError::Folder { folder: folder.to_path_buf(), source };
+        make_folder(folder).map_err(failed)?;
+        let file = folder.join(FILE_NAME);
+        let existed = file.try_exists().map_err(failed)?;
+        let (database, opened) = match open_file(&file, existed) {
+            Ok(database) if existed => (database, Opened::Found),
+            Ok(database) => (database, Opened::Fresh),
+            Err(Fault::Damaged(why)) => {
+                let set_aside = set_aside(folder).map_err(failed)?;
+                (open_file(&file, false)?, Opened::Rebuilt { set_aside, why })
+            }
+            Err(fault) => return Err(fault.into()),
+        };
+        Ok((Self::with(Some(folder.to_path_buf()), database), opened))
+    }
+
+    /// A store that lives as long as the process.
+    pub fn in_memory() -> Result<Self, CacheError> {
+        Ok(Self::with(None, open_memory()?))
+    }
+
+    fn with(folder: Option<PathBuf>, database: Database) -> Self {
+        Self {
+            folder,
+            database: RwLock::new(Arc::new(Held(Some(database)))),
+            is_dirty: AtomicBool::new(false),
+            damage: Mutex::new(None),
+        }
+    }
+
+    /// What `work` finds; `None` also when the file is damaged or does not answer.
+    pub fn read<T>(&self, work: impl FnOnce(&Database) -> Result<Option<T>, Fault>) -> Option<T> {
+        let database = self.current();
+        match guarded(|| work(&database)) {
+            Ok(found) => found,
+            Err(Fault::Failed(_)) => None,
+            Err(Fault::Damaged(why)) => {
+                self.replace(database, why);
+                None
+            }
+        }
+    }
+
+    /// Runs `work` in a transaction of its own, which reaches the disk with the next [`Store::sync`].
+    pub fn write<T>(
+        &self,
+        work: impl FnOnce(&WriteTransaction) -> Result<T, Fault>,
+    ) -> Result<T, CacheError> {
+        self.is_dirty.store(true, Ordering::Release);
+        self.commit(Durability::None, work)
+    }
+
+    /// Brings everything written so far to the disk.
+    pub fn sync(&self) -> Result<(), CacheError> {
+        if !self.is_dirty.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let synced = self.commit(Durability::Immediate, |_| Ok(()));
+        if synced.is_err() {
+            self.is_dirty.store(true, Ordering::Release);
+        }
+        synced
+    }
+
+    /// Why the file had to be set aside since the last call, if it had to.
+    pub fn take_damage(&self) -> Option<String> {
+        self.damage.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Notes damage that a reader found by itself.
+    pub fn note_damage(&self, database: Arc<Held>, why: String) {
+        self.replace(database, why);
+    }
+
+    pub fn current(&self) -> Arc<Held> {
+        self.database.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn commit<T>(
+        &self,
+        durability: Durability,
+        work: impl FnOnce(&WriteTransaction) -> Result<T, Fault>,
+    ) -> Result<T, CacheError> {
+        let database = self.current();
+        let done = guarded(|| {
+            let mut transaction = database.begin_write()?;
+            transaction.set_durability(durability)?;
+            let done = work(&transaction)?;
+            transaction.commit()?;
+            Ok(done)
+        });
+        match done {
+            Err(Fault::Damaged(why)) => {
+                self.replace(database, why.clone());
+                Err(CacheError::Damaged { why })
+            }
+            done => Ok(done?),
+        }
+    }
+
+    /// Puts a new file, or memory if there can be none, in the place of a damaged one.
+    fn replace(&self, damaged: Arc<Held>, why: String) {
+        let mut current = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&current, &damaged) {
+            return;
+        }
+        let fresh = match &self.folder {
+            Some(folder) => set_aside(folder)
+                .map_err(|source| Fault::Failed(source.into()))
+                .and_then(|_| open_file(&folder.join(FILE_NAME), false)),
+            None => open_memory(),
+        };
+        let Ok(fresh) = fresh.or_else(|_| open_memory()) else { return };
+        *current = Arc::new(Held(Some(fresh)));
+        drop(current);
+        *self.damage.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // A caller that forgot the last sync loses at most what a kill would have lost.
+        let _ = self.sync();
+    }
+}
+
+/// Runs `work` and takes a panic inside redb for damage.
+///
+/// Nothing that `work` touches is used afterwards when it panicked: the database is replaced.
+pub fn guarded<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| text.to_string());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        Err(Fault::damaged(text.unwrap_or_else(|| "its pages contradict each other".into())))
+    })
+}
+
+fn make_folder(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+fn open_file(path: &Path, existed: bool) -> Result<Database, Fault> {
+    guarded(|| {
+        // Made here so that it is private from its first moment on: it holds names of files.
+        let mut options = fs::OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(path).map_err(|source| Fault::Failed(source.into()))?;
+        let backend = redb::backends::FileBackend::new(file)?;
+        let database = builder().create_with_backend(backend)?;
+        if existed {
+            check_format(&database)?
+        } else {
+            lay_out(&database)?
+        }
+        Ok(database)
+    })
+}
+
+fn open_memory() -> Result<Database, Fault> {
+    guarded(|| {
+        let database = builder().create_with_backend(InMemoryBackend::new())?;
+        lay_out(&database)?;
+        Ok(database)
+    })
+}
+
+fn builder() -> redb::Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(PAGE_CACHE_BYTES);
+    builder
+}
+
+fn lay_out(database: &Database) -> Result<(), Fault> {
+    let transaction = database.begin_write()?;
+    for rows in ALL {
+        transaction.open_table(rows)?;
+    }
+    Writing::open(&transaction, WORDS, "words")?.store(FORMAT_KEY, &FORMAT.to_le_bytes())?;
+    transaction.commit()?;
+    Ok(())
+}
+
+fn check_format(database: &Database) -> Result<(), Fault> {
+    let transaction = database.begin_read()?;
+    for rows in ALL {
+        transaction.open_table(rows)?;
+    }
+    let found = Reading::open(&transaction, WORDS, "words")?.load(FORMAT_KEY)?;
+    match found.as_deref() {
+        Some(number) if number == FORMAT.to_le_bytes() => Ok(()),
+        _ => Err(Fault::damaged(format!("it is not of format {FORMAT}"))),
+    }
+}
+
+/// Renames the file aside, under a number of its own; what was set aside before goes.
+fn set_aside(folder: &Path) -> io::Result<PathBuf> {
+    let mut last = 0;
+    let mut older = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix(ASIDE_PREFIX)?.parse::<u64>().ok());
+        if let Some(number) = number {
+            last = last.max(number);
+            older.push(entry.path());
+        }
+    }
+    let aside = folder.join(format!("{ASIDE_PREFIX}{}", last.saturating_add(1)));
+    fs::rename(folder.join(FILE_NAME), &aside)?;
+    for path in older {
+        fs::remove_file(path)?;
+    }
+    Ok(aside)
+}
+
+impl From<Fault> for CacheError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Damaged(why) => CacheError::Damaged { why },
+            Fault::Failed(redb::Error::DatabaseAlreadyOpen) => CacheError::Busy,
+            Fault::Failed(source) => CacheError::Failed { source: Box::new(source) },
+        }
+    }
+}
