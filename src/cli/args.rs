@@ -6,6 +6,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
+use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
@@ -84,12 +86,12 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Parsed, Refusa
     let mut command = Line::command();
     let matches = command.try_get_matches_from_mut(words).map_err(Refusal)?;
     let line = Line::from_arg_matches(&matches).map_err(Refusal)?;
-    let (_, of_verb) = matches.subcommand().expect("clap demands a verb");
+    let (verb, of_verb) = matches.subcommand().expect("clap demands a verb");
     let say = line.say();
-    match line.verb.command(&Given(of_verb)) {
-        Ok(command) => Ok(Parsed { say, command }),
-        Err(text) => Err(Refusal(command.error(clap::error::ErrorKind::ValueValidation, text))),
-    }
+    line.verb.command(&Given(of_verb)).map(|command| Parsed { say, command }).map_err(|text| {
+        let usage_of = command.find_subcommand_mut(verb).expect("clap just matched it");
+        Refusal(usage_of.error(ErrorKind::ValueValidation, text))
+    })
 }
 
 /// Keeps a directory on a server identical to a directory here.
@@ -97,21 +99,21 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Parsed, Refusa
 /// One way only: what SRC holds, DEST gets. DEST is a local path, [user@]host:path over ssh, or left out:
 /// then the server at --host and --port, started there with `strait serve`.
 #[derive(Parser)]
-#[command(name = "strait", version, after_help = EXIT_CODES, propagate_version = true)]
+#[command(name = "strait", version, after_help = EXIT_CODES)]
 struct Line {
     #[command(subcommand)]
     verb: Verb,
 
     /// Say each change; twice: show the programs' own trace on standard error
-    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    #[arg(short, long, global = true, display_order = 900, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
 
     /// Say only errors and what is not in step
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, display_order = 901)]
     quiet: bool,
 
     /// Say one JSON object per event and line
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 902)]
     json: bool,
 }
 
@@ -177,7 +179,7 @@ struct Serve {
     stdio: bool,
 
     /// Let in the client with this public key, as its `strait key` prints it; may be given again
-    #[arg(long, value_name = "KEY", conflicts_with = "stdio")]
+    #[arg(long, value_name = "KEY", conflicts_with = "stdio", value_parser = NonEmptyStringValueParser::new())]
     authorize: Vec<String>,
 
     #[command(flatten)]
@@ -258,11 +260,11 @@ struct Send {
     found: FoundArgs,
 
     /// One-time ticket that `strait serve` printed; better in STRAIT_TICKET, where `ps` does not show it
-    #[arg(long, env = "STRAIT_TICKET", hide_env_values = true)]
+    #[arg(long, env = "STRAIT_TICKET", hide_env_values = true, value_parser = NonEmptyStringValueParser::new())]
     ticket: Option<String>,
 
     /// Accept only the server with this public key, as its `strait key` prints it
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", value_parser = NonEmptyStringValueParser::new())]
     server_key: Option<String>,
 
     #[command(flatten)]
@@ -346,9 +348,8 @@ struct KeyArgs {
 /// The key exchanges of TLS that are offered.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Exchange {
-    /// X25519 and ML-KEM-768 together: safe also against a quantum computer of the future
+    // X25519 and ML-KEM-768 together: what is recorded today stays secret from a quantum computer.
     X25519mlkem768,
-    /// X25519 alone
     X25519,
 }
 
