@@ -243,10 +243,7 @@ fn purity_fault(file: &str, written: &[String]) -> Option<String> {
         return None;
     }
     let touches = |banned: &&[&str]| written.windows(banned.len()).any(|part| part.iter().eq(banned.iter()));
-    OUTSIDE
-        .iter()
-        .any(|banned| touches(&banned))
-        .then(|| format!("a pure floor touches {}", written.join("::")))
+    OUTSIDE.iter().any(touches).then(|| format!("a pure floor touches {}", written.join("::")))
 }
 
 fn word_fault(name: &str) -> Option<String> {
