@@ -71,6 +71,11 @@ impl Meter {
         true
     }
 
+    /// Whether a stretch of work is on.
+    pub fn has_work(&self) -> bool {
+        self.began_ms.is_some()
+    }
+
     /// The text of the line; `None` while there is no work, or too little to speak of.
     pub fn text(&self, now_ms: u64) -> Option<String> {
         if now_ms.saturating_sub(self.began_ms?) < SILENT_MS {
@@ -144,22 +149,25 @@ impl ProgressLine {
     pub fn new(is_wanted: bool) -> Self {
         let target = if is_wanted { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let style = ProgressStyle::with_template("{spinner} {wide_msg}").expect("the template is a constant");
-        Self(ProgressBar::with_draw_target(None, target).with_style(style))
+        let bar = ProgressBar::with_draw_target(None, target).with_style(style);
+        bar.finish_and_clear();
+        Self(bar)
     }
 
+    /// Draws a text in the place of the one before; takes the line away for `None`.
     pub fn show(&self, text: Option<String>) {
-        match text {
-            Some(text) => {
-                self.0.set_message(text);
-                self.0.tick();
-            }
-            None => self.clear(),
+        let Some(text) = text else {
+            return self.clear();
+        };
+        if self.0.is_finished() {
+            self.0.reset();
         }
+        self.0.set_message(text);
+        self.0.tick();
     }
 
     pub fn clear(&self) {
-        self.0.suspend(|| ());
-        self.0.set_message("");
+        self.0.finish_and_clear();
     }
 
     /// Runs what prints above the line.

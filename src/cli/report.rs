@@ -106,8 +106,13 @@ impl Report for Reporter {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.meter.see(&event, now_ms) {
             self.say_progress(&mut state, &event, now_ms);
-        } else if let Some(line) = lines::line(&event) {
-            self.say_line(line, &event);
+        } else {
+            if !state.meter.has_work() {
+                self.progress_line.clear();
+            }
+            if let Some(line) = lines::line(&event) {
+                self.say_line(line, &event);
+            }
         }
     }
 }
