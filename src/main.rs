@@ -1,2 +1,9 @@
+//! The command line becomes one verb, and the verb's end becomes the exit code. Nothing else happens here.
+
 #![forbid(unsafe_code)]
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(strait::cli::run(std::env::args_os()).exit_code())
+}

@@ -1,0 +1,252 @@
+//! Each event in words: one line, without newline, for people. Pure; `report` decides where it goes.
+
+use super::args::Loudness;
+use super::text::{count, length, size, thousands};
+use crate::client::event::{Change, Event, Received, Scanned, Summary, What};
+use crate::model::path::write_escaped;
+
+/// One line and from which loudness on it is said.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Line {
+    pub from: Loudness,
+    /// Whether it tells of something that is not as it should be: goes to standard error.
+    pub is_trouble: bool,
+    pub text: String,
+}
+
+/// The line of an event; `None` for those that only move the progress line.
+pub fn line(event: &Event) -> Option<Line> {
+    use Loudness::{Each, Normal, Quiet};
+    let (from, is_trouble, text) = match event {
+        Event::Progress(_) | Event::Scanning { .. } => return None,
+        Event::Note { text } => (Normal, false, format!("note: {text}")),
+        Event::Waiting { for_what, why } => (Normal, true, format!("waiting for {for_what}: {why}")),
+        Event::Connected { peer } => (Normal, false, format!("connected to {peer}")),
+        Event::Disconnected { why, retry_ms } => (Normal, true, disconnected(why, *retry_ms)),
+        Event::Scanned(scanned) => (Each, false, scanned_text(scanned)),
+        Event::Skipped { path, why } => (Quiet, true, format!("skipped {path}: {why}")),
+        Event::Planned(change) => (Normal, false, format!("would {}", change_text(change))),
+        Event::Applied(change) => (Each, false, change_text(change)),
+        Event::PassDone(summary) => (Normal, false, summary_text(summary)),
+        Event::Held { reason } => (
+            Quiet,
+            true,
+            format!("held: {reason}; all else goes on. If this is meant, say --allow-mass-delete"),
+        ),
+        Event::Listening { address, dest, ticket_line } => {
+            (Normal, false, listening(address, &dest.to_string(), ticket_line.as_deref()))
+        }
+        Event::ClientConnected { client, peer } => {
+            (Normal, false, format!("client {client} connected from {peer}"))
+        }
+        Event::ClientRefused { peer, why } => (Normal, true, format!("turned away {peer}: {why}")),
+        Event::ClientLeft { client, why } => (Normal, false, format!("client {client} left: {why}")),
+        Event::Received(received) => (Normal, false, received_text(received)),
+        Event::CacheRebuilt { why } => (Normal, true, format!("the cache is made again: {why}")),
+        Event::Stopping { why } => (Normal, false, format!("stopping: {why}")),
+        Event::Error { text } => (Quiet, true, format!("error: {text}")),
+    };
+    // Reasons and client names come from the other end: none of them may steer the terminal.
+    let text = if matches!(event, Event::Listening { .. }) { text } else { escaped(&text) };
+    Some(Line { from, is_trouble, text })
+}
+
+fn escaped(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    write_escaped(text.as_bytes(), &mut line).expect("a string takes any text");
+    line
+}
+
+fn disconnected(why: &str, retry_ms: Option<u64>) -> String {
+    match retry_ms {
+        Some(retry_ms) => format!("disconnected: {why}; again in {}", length(retry_ms)),
+        None => format!("disconnected: {why}"),
+    }
+}
+
+fn listening(address: &str, dest: &str, ticket_line: Option<&str>) -> String {
+    let text = format!("{dest} receives at {address}");
+    match ticket_line {
+        Some(ticket_line) => {
+            format!("{text}; from another machine or user, once:\n  {}", escaped(ticket_line))
+        }
+        None => text,
+    }
+}
+
+fn scanned_text(scanned: &Scanned) -> String {
+    let mut text = format!("scanned {}, {}", count(scanned.files, "file", "files"), size(scanned.bytes));
+    if scanned.unreadable > 0 {
+        text += &format!(", {} unreadable", thousands(scanned.unreadable));
+    }
+    text + &left_out(scanned.hidden, scanned.excluded, scanned.special)
+}
+
+/// The imperative, so that both `would …` and the bare line read well.
+fn change_text(change: &Change) -> String {
+    match change {
+        Change::Create { kind: What::File, path, size_bytes } => {
+            format!("add {path} ({})", size(*size_bytes))
+        }
+        Change::Create { kind, path, .. } => format!("add {} {path}", word(*kind)),
+        Change::Update { kind: What::File, path, size_bytes } => {
+            format!("update {path} ({})", size(*size_bytes))
+        }
+        Change::Update { kind, path, .. } => format!("update {} {path}", word(*kind)),
+        Change::Meta { path } => format!("set mode and time of {path}"),
+        Change::Move { from, path } => format!("move {from} to {path}"),
+        Change::Swap { from, path } => format!("swap {from} and {path}"),
+        Change::Remove { kind: What::Dir, path, entries_below } => {
+            format!("delete directory {path} and {} below", count(*entries_below, "entry", "entries"))
+        }
+        Change::Remove { path, .. } => format!("delete {path}"),
+    }
+}
+
+fn word(kind: What) -> &'static str {
+    match kind {
+        What::File => "file",
+        What::Dir => "directory",
+        What::Link => "symlink",
+    }
+}
+
+fn summary_text(summary: &Summary) -> String {
+    let state = match summary {
+        Summary { held: Some(reason), .. } => format!("held ({reason})"),
+        Summary { partial: 1.., .. } => {
+            format!("partial, {} not in step", count(summary.partial, "entry", "entries"))
+        }
+        _ => "in step".into(),
+    };
+    let done = done_text(summary.changed, summary.moved, summary.deleted, summary.metadata);
+    let wire = summary.wire_sent.saturating_add(summary.wire_received);
+    let bytes = match summary.content_bytes {
+        0 => format!("{} on the wire", size(wire)),
+        content => {
+            format!("{} of content, {} on the wire, {} saved", size(content), size(wire), size(summary.saved))
+        }
+    };
+    format!(
+        "{state}: {done}; {}; {bytes}; {}{}",
+        count(summary.files, "file", "files"),
+        length(summary.elapsed_ms),
+        left_out(summary.hidden, summary.excluded, summary.special)
+    )
+}
+
+fn received_text(received: &Received) -> String {
+    let done = done_text(received.changed, received.moved, received.deleted, received.metadata);
+    let wire = received.wire_received.saturating_add(received.wire_sent);
+    format!(
+        "received from {}: {done}; {} on the wire; {}",
+        received.client,
+        size(wire),
+        length(received.elapsed_ms)
+    )
+}
+
+fn done_text(changed: u64, moved: u64, deleted: u64, metadata: u64) -> String {
+    let parts =
+        [(changed, "changed"), (moved, "moved"), (deleted, "deleted"), (metadata, "mode or time set")];
+    let parts: Vec<String> =
+        parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", thousands(*n))).collect();
+    if parts.is_empty() { "nothing to change".into() } else { parts.join(", ") }
+}
+
+fn left_out(hidden: u64, excluded: u64, special: u64) -> String {
+    let parts = [
+        (hidden, "hidden (-a sends them)"),
+        (excluded, "excluded"),
+        (special, "neither file, directory nor symlink"),
+    ];
+    let parts: Vec<String> =
+        parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", thousands(*n))).collect();
+    if parts.is_empty() { String::new() } else { format!("; left out: {}", parts.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::event::Shown;
+
+    fn text(event: Event) -> String {
+        line(&event).expect("the event has a line").text
+    }
+
+    #[test]
+    fn a_summary_tells_state_work_bytes_and_what_was_left_out() {
+        let summary = Summary {
+            files: 1_234,
+            changed: 3,
+            deleted: 1,
+            content_bytes: 10 << 20,
+            wire_sent: 100 << 10,
+            wire_received: 2 << 10,
+            saved: (10 << 20) - (100 << 10),
+            hidden: 12,
+            elapsed_ms: 840,
+            ..Summary::default()
+        };
+        assert_eq!(
+            text(Event::PassDone(summary)),
+            "in step: 3 changed, 1 deleted; 1,234 files; 10.0 MiB of content, 102 KiB on the wire, \
+             9.90 MiB saved; 0.8 s; left out: 12 hidden (-a sends them)"
+        );
+    }
+
+    #[test]
+    fn a_pass_without_work_says_so() {
+        let summary = Summary { files: 1, wire_sent: 420, ..Summary::default() };
+        assert_eq!(
+            text(Event::PassDone(summary)),
+            "in step: nothing to change; 1 file; 420 B on the wire; 0.0 s"
+        );
+    }
+
+    #[test]
+    fn a_pass_that_is_not_in_step_does_not_say_in_step_first() {
+        let partial = Summary { partial: 2, ..Summary::default() };
+        assert!(text(Event::PassDone(partial.clone())).starts_with("partial, 2 entries not in step: "));
+        let held = Summary { held: Some("500 of 600 files are gone".into()), ..partial };
+        assert!(text(Event::PassDone(held)).starts_with("held (500 of 600 files are gone): "));
+    }
+
+    #[test]
+    fn names_are_escaped() {
+        let skipped = Event::Skipped { path: Shown::new(*b"a\x1b[31m\nb\xff"), why: "unreadable".into() };
+        assert_eq!(text(skipped), "skipped a\\u{1b}[31m\\nb\\xff: unreadable");
+    }
+
+    #[test]
+    fn what_the_other_end_says_can_not_steer_the_terminal() {
+        let left = Event::ClientLeft { client: "a\x1b[2J".into(), why: "x\nerror: y".into() };
+        assert_eq!(text(left), "client a\\u{1b}[2J left: x\\nerror: y");
+    }
+
+    #[test]
+    fn a_dry_run_reads_as_a_plan() {
+        let path = || Shown::new(*b"b");
+        let from = || Shown::new(*b"a");
+        for (change, words) in [
+            (Change::Create { kind: What::File, path: path(), size_bytes: 2048 }, "would add b (2.00 KiB)"),
+            (Change::Create { kind: What::Dir, path: path(), size_bytes: 0 }, "would add directory b"),
+            (Change::Move { from: from(), path: path() }, "would move a to b"),
+            (
+                Change::Remove { kind: What::Dir, path: path(), entries_below: 1 },
+                "would delete directory b and 1 entry below",
+            ),
+        ] {
+            assert_eq!(text(Event::Planned(change)), words);
+        }
+    }
+
+    #[test]
+    fn quiet_keeps_errors_and_what_is_not_in_step() {
+        let from = |event: Event| line(&event).expect("the event has a line").from;
+        assert_eq!(from(Event::Error { text: "x".into() }), Loudness::Quiet);
+        assert_eq!(from(Event::Held { reason: "x".into() }), Loudness::Quiet);
+        assert_eq!(from(Event::PassDone(Summary::default())), Loudness::Normal);
+        assert_eq!(from(Event::Applied(Change::Meta { path: Shown::new(*b"a") })), Loudness::Each);
+    }
+}

@@ -1,0 +1,52 @@
+//! Floor 5: the command line in, events and an exit code out.
+//!
+//! Only owner of `clap`, `indicatif`, `anyhow` and `tracing-subscriber`. It does no work of its own: it
+//! turns words into options, starts one program and says what that program reports.
+
+pub mod args;
+mod json;
+mod lines;
+mod progress;
+mod report;
+mod text;
+mod words;
+
+use crate::client::event::{Event, Outcome, Report};
+use args::{Command, Parsed};
+use report::Reporter;
+use std::ffi::OsString;
+
+/// Runs one command line, program name first, to its end.
+pub fn run(words: impl IntoIterator<Item = OsString>) -> Outcome {
+    let Parsed { say, command } = match args::parse(words) {
+        Ok(parsed) => parsed,
+        Err(refusal) => return refusal.tell(),
+    };
+    if say.trace {
+        trace_to_stderr();
+    }
+    // One for the whole process, so that tasks and threads of the programs may keep it.
+    let reporter: &'static Reporter = Box::leak(Box::new(Reporter::new(say)));
+    let outcome = match command {
+        Command::Send(options) => crate::client::run(options, reporter),
+        Command::Serve(options) => crate::server::run(options, reporter),
+        Command::Key(identity) => match crate::client::public_key(identity.as_deref()) {
+            Ok(key) => reporter.key(&key),
+            Err(text) => {
+                reporter.event(Event::Error { text });
+                Outcome::Failed
+            }
+        },
+    };
+    reporter.finish(outcome);
+    outcome
+}
+
+/// Shows the programs' own trace, for whoever looks for a fault.
+fn trace_to_stderr() {
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+}

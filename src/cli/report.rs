@@ -1,0 +1,147 @@
+//! Decides for each event whether, where and in which form it is said.
+//!
+//! Information goes to standard output, trouble and the progress line to standard error. With
+//! `serve --stdio` standard output carries the protocol, and everything goes to standard error.
+
+use std::io::{IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use super::args::{Loudness, Say};
+use super::json;
+use super::lines::{self, Line};
+use super::progress::{Meter, ProgressLine};
+use crate::client::event::{Event, Outcome, Report};
+
+/// How often progress is said where it can not be drawn over.
+const PLAIN_EVERY_MS: u64 = 10_000;
+const JSON_EVERY_MS: u64 = 1_000;
+
+/// Says events on this process's standard streams.
+pub struct Reporter {
+    say: Say,
+    started: Instant,
+    is_terminal: bool,
+    state: Mutex<State>,
+    progress_line: ProgressLine,
+}
+
+#[derive(Default)]
+struct State {
+    meter: Meter,
+    /// When progress was last said as a line of its own.
+    said_ms: Option<u64>,
+}
+
+impl Reporter {
+    pub fn new(say: Say) -> Self {
+        let is_terminal = std::io::stderr().is_terminal();
+        let draws = is_terminal && !say.json && say.loudness > Loudness::Quiet;
+        Self {
+            say,
+            started: Instant::now(),
+            is_terminal,
+            state: Mutex::default(),
+            progress_line: ProgressLine::new(draws),
+        }
+    }
+
+    /// Prints the public key, whatever else is said or not.
+    pub fn key(&self, key: &str) -> Outcome {
+        self.print(false, &if self.say.json { json::key_line(key, unix_ms()) } else { key.to_string() });
+        Outcome::InStep
+    }
+
+    /// Says the end of the run.
+    pub fn finish(&self, outcome: Outcome) {
+        self.progress_line.clear();
+        if self.say.json {
+            self.print(false, &json::end_line(outcome, unix_ms()));
+        }
+    }
+
+    fn say_line(&self, Line { from, is_trouble, text }: Line, event: &Event) {
+        if from > self.say.loudness {
+            return;
+        }
+        if self.say.json {
+            self.print(false, &json::event_line(event, unix_ms()));
+        } else {
+            self.progress_line.aside(|| self.print(is_trouble, &text));
+        }
+    }
+
+    fn say_progress(&self, state: &mut State, event: &Event, now_ms: u64) {
+        if self.say.loudness == Loudness::Quiet {
+            return;
+        }
+        if self.say.json {
+            if is_due(&mut state.said_ms, now_ms, JSON_EVERY_MS) {
+                self.print(false, &json::event_line(event, unix_ms()));
+            }
+        } else if self.is_terminal {
+            self.progress_line.show(state.meter.text(now_ms));
+        } else if let Some(text) = state.meter.text(now_ms)
+            && is_due(&mut state.said_ms, now_ms, PLAIN_EVERY_MS)
+        {
+            self.print(false, &text);
+        }
+    }
+
+    fn print(&self, is_trouble: bool, text: &str) {
+        // Whoever closed the stream does not want to know: the work goes on all the same.
+        let _ = if is_trouble || self.say.stdout_taken {
+            writeln!(std::io::stderr().lock(), "{text}")
+        } else {
+            let mut stdout = std::io::stdout().lock();
+            writeln!(stdout, "{text}").and_then(|()| stdout.flush())
+        };
+    }
+}
+
+impl Report for Reporter {
+    fn event(&self, event: Event) {
+        let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        // A thread that died while it said something left the meter as it was: good enough.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.meter.see(&event, now_ms) {
+            self.say_progress(&mut state, &event, now_ms);
+        } else {
+            if !state.meter.has_work() {
+                self.progress_line.clear();
+            }
+            if let Some(line) = lines::line(&event) {
+                self.say_line(line, &event);
+            }
+        }
+    }
+}
+
+/// Whether `every_ms` have passed since it was last due; if so, it is due now.
+fn is_due(last_ms: &mut Option<u64>, now_ms: u64, every_ms: u64) -> bool {
+    let due = last_ms.is_none_or(|last_ms| now_ms >= last_ms.saturating_add(every_ms));
+    if due {
+        *last_ms = Some(now_ms);
+    }
+    due
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_due_at_once_and_then_now_and_then() {
+        let mut last_ms = None;
+        let due: Vec<bool> = [0, 500, 999, 1_000, 1_500, 2_100]
+            .iter()
+            .map(|&now_ms| is_due(&mut last_ms, now_ms, 1_000))
+            .collect();
+        assert_eq!(due, [true, false, false, true, false, true]);
+    }
+}

@@ -1,0 +1,197 @@
+//! Single words of the command line that need more than clap's own parsers: places, hosts, rates, commands.
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+/// Where DEST is, as written.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Place {
+    Local(PathBuf),
+    /// `host` may carry `user@`; an IPv6 address stands without its brackets.
+    Remote {
+        host: String,
+        path: String,
+    },
+}
+
+/// Tells a local path from `[user@]host:path`: remote is what has a colon before its first slash.
+///
+/// An empty path there is the home directory, written `.`.
+///
+/// # Errors
+/// A sentence for the user.
+pub fn parse_place(word: OsString) -> Result<Place, String> {
+    let bytes = word.as_encoded_bytes();
+    if bytes.is_empty() {
+        return Err("DEST is empty: name a directory, or leave it out for a server".into());
+    }
+    let first_part = bytes.split(|&byte| byte == b'/').next().unwrap_or_default();
+    if !first_part.contains(&b':') {
+        return Ok(Place::Local(PathBuf::from(word)));
+    }
+    let text = String::from_utf8(word.into_vec())
+        .map_err(|_| "DEST on another machine must be UTF-8: give that directory another name".to_string())?;
+    parse_remote(&text)
+}
+
+fn parse_remote(text: &str) -> Result<Place, String> {
+    if let Some((scheme, _)) = text.split_once("://") {
+        return Err(format!(
+            "DEST is no address with {scheme}://: write [user@]host:path for ssh, or --host and --port for `strait serve`"
+        ));
+    }
+    let (login, path) = match split_bracketed(text) {
+        Some((login, path)) => (login, path),
+        None => {
+            let (login, path) = text.split_once(':').expect("the caller saw a colon");
+            (login.to_string(), path)
+        }
+    };
+    let host = login.rsplit_once('@').map_or(login.as_str(), |(_, host)| host);
+    if path.starts_with(':') {
+        return Err(format!("strait speaks no rsync modules: write {login}:path, with one colon"));
+    }
+    if host.is_empty() {
+        return Err(format!(
+            "DEST names no host before the colon: write host:path, or ./{text} for a path here"
+        ));
+    }
+    if login.starts_with(['-', '@'])
+        || host.starts_with('-')
+        || login.chars().any(is_odd)
+        || path.contains('\0')
+    {
+        return Err("DEST names a host that ssh would not take for one: write [user@]host:path".into());
+    }
+    let path = if path.is_empty() { "." } else { path };
+    Ok(Place::Remote { host: login, path: path.to_string() })
+}
+
+/// Splits `[user@][v6]:path` into `user@v6` and the path.
+fn split_bracketed(text: &str) -> Option<(String, &str)> {
+    let (user, rest) = text.split_once('[')?;
+    let (address, path) = rest.split_once("]:")?;
+    let is_whole = (user.is_empty() || user.ends_with('@')) && address.parse::<IpAddr>().is_ok();
+    is_whole.then(|| (format!("{user}{address}"), path))
+}
+
+fn is_odd(letter: char) -> bool {
+    letter.is_whitespace() || letter.is_control()
+}
+
+/// Takes a host name or an address; brackets around an IPv6 address fall away.
+pub fn parse_host(word: &str) -> Result<String, String> {
+    let host = word.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(word);
+    if host.is_empty() {
+        return Err("name a host or an address".into());
+    }
+    if host.contains(':') && host.parse::<IpAddr>().is_err() {
+        return Err("a host holds no colon: say the port with --port".into());
+    }
+    if host.contains(['/', '@']) || host.chars().any(is_odd) {
+        return Err("a host is a name or an address, without user or path".into());
+    }
+    Ok(host.to_string())
+}
+
+/// Takes a rate in bytes a second: `500K`, `2M`, `1.5MiB` count in 1024s, `500KB`, `2MB` in 1000s, `900B` is plain.
+///
+/// A number without a unit is refused: some programs take it for bytes, some for KiB.
+pub fn parse_rate(word: &str) -> Result<u64, String> {
+    let unit_at = word.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(word.len());
+    let (number, unit) = word.split_at(unit_at);
+    let number: f64 =
+        number.parse().map_err(|_| "write a number and a unit, for example 500K or 2M".to_string())?;
+    let unit_bytes: f64 = match unit.trim_end_matches("/s").to_ascii_lowercase().as_str() {
+        "" => return Err(format!("say the unit: {word}K for KiB a second, {word}B for bytes a second")),
+        "b" => 1.0,
+        "k" | "kib" => 1024.0,
+        "m" | "mib" => 1024.0 * 1024.0,
+        "g" | "gib" => 1024.0 * 1024.0 * 1024.0,
+        "kb" => 1e3,
+        "mb" => 1e6,
+        "gb" => 1e9,
+        _ => return Err("the units are B, K, M and G (or KB, MB and GB in thousands), each a second".into()),
+    };
+    let bytes_per_s = number * unit_bytes;
+    if bytes_per_s < 1.0 {
+        return Err("a limit below one byte a second sends nothing: leave it out for no limit".into());
+    }
+    if bytes_per_s > 1e15 {
+        return Err("a limit above 1000 TB a second is none: leave it out for no limit".into());
+    }
+    // In range, as just checked.
+    Ok(bytes_per_s as u64)
+}
+
+/// Takes the command of `--rsh`: at least one word.
+pub fn parse_rsh(word: &str) -> Result<String, String> {
+    if word.trim().is_empty() {
+        return Err("name a command, for example \"ssh -p 2222\"".into());
+    }
+    Ok(word.trim().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(word: &str) -> Result<Place, String> {
+        parse_place(word.into())
+    }
+
+    fn remote(host: &str, path: &str) -> Result<Place, String> {
+        Ok(Place::Remote { host: host.into(), path: path.into() })
+    }
+
+    #[test]
+    fn a_colon_before_the_first_slash_is_another_machine() {
+        assert_eq!(place("host:dir"), remote("host", "dir"));
+        assert_eq!(place("me@host:/srv/a:b"), remote("me@host", "/srv/a:b"));
+        assert_eq!(place("host:"), remote("host", "."));
+        for local in ["/srv/a:b", "./a:b", "dir", "a/b:c", "~"] {
+            assert_eq!(place(local), Ok(Place::Local(local.into())), "{local}");
+        }
+    }
+
+    #[test]
+    fn an_address_in_brackets_loses_them() {
+        assert_eq!(place("[::1]:/srv"), remote("::1", "/srv"));
+        assert_eq!(place("me@[fe80::1]:dir"), remote("me@fe80::1", "dir"));
+        assert_eq!(parse_host("[::1]"), Ok("::1".into()));
+    }
+
+    #[test]
+    fn a_host_that_would_be_an_option_of_ssh_is_refused() {
+        for word in ["-oProxyCommand=x:dir", "me@-oProxyCommand=x:dir", "-l@host:dir", "a b:dir", "@host:dir"]
+        {
+            assert!(place(word).is_err(), "{word}");
+        }
+        assert_eq!(place("host:-dir"), remote("host", "-dir"), "the path is guarded where it is used");
+    }
+
+    #[test]
+    fn what_is_not_spoken_is_named() {
+        assert!(place("host::module").is_err_and(|text| text.contains("one colon")));
+        assert!(place("rsync://host/a").is_err_and(|text| text.contains("rsync://")));
+        assert!(place(":dir").is_err_and(|text| text.contains("./:dir")));
+        assert!(place("").is_err());
+        assert!(parse_host("host:5000").is_err_and(|text| text.contains("--port")));
+    }
+
+    #[test]
+    fn rates_have_units() {
+        assert_eq!(parse_rate("500K"), Ok(512_000));
+        assert_eq!(parse_rate("1.5MiB/s"), Ok(1_572_864));
+        assert_eq!(parse_rate("2MB"), Ok(2_000_000));
+        assert_eq!(parse_rate("900b"), Ok(900));
+        assert!(parse_rate("500").is_err_and(|text| text.contains("500K")));
+        for word in
+            ["", "K", "0K", "0.1B", "-1K", "1.2.3K", "5X", "inf", "nan", "9e99G", "99999999999999999999G"]
+        {
+            assert!(parse_rate(word).is_err(), "{word}");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The receiver: one of the two programs.
+
+pub mod options;
+
+use crate::client::event::{Event, Outcome, Report};
+use options::ServerOptions;
+
+/// Serves a destination until told to stop, and says what happens.
+pub fn run(_options: ServerOptions, events: &dyn Report) -> Outcome {
+    events.event(Event::Error { text: "the receiver is not built yet".into() });
+    Outcome::Failed
+}
