@@ -1,3 +1,19 @@
 //! Floor 1: deltas between contents. Pure: bytes and readers come in, ops go out.
+//!
+//! A content is indexed once ([`index`]): content hash, group tree ([`groups`]) and block signature
+//! ([`blocks`]) from the same bytes. The sender's engine ([`sieve`]) compares coarse to fine: groups at
+//! the same offset first, then blocks at any offset ([`align`], with the rolling hash in [`weak`]), and
+//! puts the result into frames of ops ([`frames`]). [`needs`] says which signatures a sender without
+//! any should ask for. The receiver's engine ([`rebuild`]) makes the target of the ops.
 
+mod align;
+pub mod blocks;
+mod frames;
+pub mod groups;
+pub mod index;
+pub mod needs;
 pub mod ops;
+pub mod rebuild;
+pub mod sieve;
+mod weak;
+mod zeros;

@@ -1,0 +1,342 @@
+//! The block sieve: where in a basis the bytes of a window stand.
+//!
+//! *Predict, verify, else search*: after a match at some shift the next blocks are expected at the same
+//! shift, and a signature of the window computed at that alignment (as fast as memory allows) confirms
+//! them. Only where that fails the rolling hash is searched for, at any offset of the basis. Equal
+//! means: equal weak and strong hash; the content hash decides in the end.
+
+use super::blocks::RangeSignature;
+use super::weak::WeakTable;
+use crate::model::limits::GROUP_BYTES;
+
+/// Blocks compared at first at a predicted place, and at most at a time when all goes well.
+const FIRST_STRIDE: usize = 8;
+const LAST_STRIDE: usize = 1_024;
+/// Shifts that are tried before the search.
+const SHIFTS: usize = 3;
+/// The search looks at least at so much of a window, however often it found nothing before.
+const SEARCH_LEAST_BYTES: usize = 64 * 1024;
+const MISSES: u32 = 4;
+
+/// A piece of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    /// Offset in the target, and length.
+    pub(super) at: u64,
+    pub(super) len: u64,
+    /// Where it stands in the basis; none for a literal.
+    pub(super) from: Option<u64>,
+}
+
+/// The signatures of one block size.
+struct Layer<'a> {
+    block_bytes: usize,
+    /// By offset, with the number of the first block of each.
+    ranges: Vec<(usize, &'a RangeSignature)>,
+    n_blocks: usize,
+    table: Option<WeakTable>,
+}
+
+/// A run of blocks that stand in the basis.
+struct Run {
+    /// Place in the window, length, offset in the basis.
+    start: usize,
+    len: usize,
+    from: u64,
+}
+
+/// The search's budget for strong hashes is spent: the weak hashes lie, or the data is degenerate.
+struct Spent;
+
+/// State of the block sieve over one target.
+pub(super) struct Aligner<'a> {
+    /// Finest first.
+    layers: Vec<Layer<'a>>,
+    /// Target offset less basis offset, the latest first.
+    shifts: Vec<i64>,
+    stride: usize,
+    /// Windows in a row in which nothing was found.
+    misses: u32,
+    /// Strong hashes of the last window that disproved a weak one.
+    n_disproved: usize,
+    pieces: Vec<Piece>,
+}
+
+impl<'a> Aligner<'a> {
+    pub(super) fn new(signatures: &'a [RangeSignature]) -> Self {
+        let mut layers: Vec<Layer> = Vec::new();
+        let mut sorted: Vec<_> = signatures.iter().filter(|signature| signature.n_blocks() > 0).collect();
+        sorted.sort_by_key(|signature| (signature.block_bytes(), signature.offset()));
+        for signature in sorted {
+            let block_bytes = signature.block_bytes() as usize;
+            match layers.last_mut() {
+                Some(layer) if layer.block_bytes == block_bytes => layer.add(signature),
+                _ => {
+                    let mut layer = Layer { block_bytes, ranges: Vec::new(), n_blocks: 0, table: None };
+                    layer.add(signature);
+                    layers.push(layer);
+                }
+            }
+        }
+        let stride = FIRST_STRIDE;
+        Self { layers, shifts: vec![0], stride, misses: 0, n_disproved: 0, pieces: Vec::new() }
+    }
+
+    /// Bytes around a window that help to recognise blocks across its borders; 0 without signatures.
+    pub(super) fn margin(&self) -> u64 {
+        self.layers.last().map_or(0, |layer| layer.block_bytes as u64 - 1)
+    }
+
+    /// Strong hashes that disproved a weak one in the last window: many are a sign of malice.
+    pub(super) fn n_disproved(&self) -> usize {
+        self.n_disproved
+    }
+
+    /// The signature that covers a range of the basis, in the finest blocks.
+    pub(super) fn covering(&self, start: u64, end: u64) -> Option<&'a RangeSignature> {
+        let holders = self.layers.iter().filter_map(|layer| layer.at(start));
+        holders.map(|(_, signature)| signature).find(|signature| signature.end() >= end)
+    }
+
+    /// Cuts a window that starts at `at` in the target into pieces, in order, without gap.
+    ///
+    /// When more of the target follows, the pieces may end before the window does: the rest, less than
+    /// a group and a block, wants to be the start of the next window.
+    pub(super) fn pieces(&mut self, window: &[u8], at: u64, is_last: bool) -> Vec<Piece> {
+        self.n_disproved = 0;
+        let mut budget = 2 * window.len() + 64 * 1024;
+        let mut n_matched = 0;
+        let finest = self.layers.first().map_or(usize::MAX, |layer| layer.block_bytes);
+        let mut here = 0;
+        while window.len() - here >= finest {
+            let predicted = self.predict(window, at, here);
+            let gap_end = predicted.as_ref().map_or(window.len(), |run| run.start);
+            match self.search(window, here, gap_end, &mut budget) {
+                Some(found) => {
+                    self.push(at, here, found.start, None);
+                    self.remember(at as i64 + found.start as i64 - found.from as i64);
+                    here = found.start;
+                }
+                None => match predicted {
+                    Some(run) => {
+                        self.push(at, here, run.start, None);
+                        here = run.start + run.len;
+                        self.push(at, run.start, here, Some(run.from));
+                        self.remember(at as i64 + run.start as i64 - run.from as i64);
+                        n_matched += run.len;
+                    }
+                    None => {
+                        let given_up = self.give_up(window.len(), at, here, is_last);
+                        self.push(at, here, given_up, None);
+                        here = given_up;
+                        break;
+                    }
+                },
+            }
+        }
+        if n_matched == 0 && window.len() >= SEARCH_LEAST_BYTES {
+            self.misses = (self.misses + 1).min(MISSES);
+        } else if n_matched > 0 {
+            self.misses = 0;
+        }
+        if is_last {
+            self.push(at, here, window.len(), None);
+        }
+        std::mem::take(&mut self.pieces)
+    }
+
+    /// Up to where a window is literal when nothing more was found in it: the last block, which may
+    /// go on, and the group it begins in are left for the next window.
+    fn give_up(&self, window_len: usize, at: u64, here: usize, is_last: bool) -> usize {
+        if is_last || self.layers.is_empty() {
+            return window_len;
+        }
+        let searched = window_len - self.margin() as usize;
+        let to_border = ((at + searched as u64) % GROUP_BYTES as u64) as usize;
+        searched.saturating_sub(to_border).max(here)
+    }
+
+    /// The first run of blocks, at one of the latest shifts, at or after a place.
+    fn predict(&mut self, window: &[u8], at: u64, here: usize) -> Option<Run> {
+        let mut best: Option<Run> = None;
+        for shift in &self.shifts {
+            for layer in &self.layers {
+                let until = best.as_ref().map_or(window.len(), |run| run.start);
+                let run = layer.run_at(window, at, here, *shift, self.stride);
+                best = run.filter(|run| run.start < until).or(best);
+            }
+            if best.as_ref().is_some_and(|run| run.start == here) {
+                break;
+            }
+        }
+        let full = best.as_ref().is_some_and(|run| run.len >= self.stride * self.layers[0].block_bytes);
+        self.stride = if full { (self.stride * 2).min(LAST_STRIDE) } else { FIRST_STRIDE };
+        best
+    }
+
+    /// The first block of the basis that stands anywhere in a gap.
+    fn search(&mut self, window: &[u8], here: usize, gap_end: usize, budget: &mut usize) -> Option<Run> {
+        let limit = here.saturating_add((window.len() >> self.misses).max(SEARCH_LEAST_BYTES));
+        let gap = &window[here..gap_end.min(limit)];
+        let n_disproved = &mut self.n_disproved;
+        let found = self.layers.iter_mut().filter_map(|layer| layer.search(gap, budget, n_disproved));
+        let first = found.min_by_key(|run| run.start)?;
+        Some(Run { start: here + first.start, ..first })
+    }
+
+    fn remember(&mut self, shift: i64) {
+        if self.shifts.first() != Some(&shift) {
+            self.shifts.retain(|held| *held != shift);
+            self.shifts.insert(0, shift);
+            self.shifts.truncate(SHIFTS);
+        }
+    }
+
+    fn push(&mut self, at: u64, start: usize, end: usize, from: Option<u64>) {
+        let len = (end - start) as u64;
+        if len == 0 {
+            return;
+        }
+        match self.pieces.last_mut() {
+            Some(last)
+                if last.from.map(|from| from + last.len) == from && last.from.is_some() == from.is_some() =>
+            {
+                last.len += len;
+            }
+            _ => self.pieces.push(Piece { at: at + start as u64, len, from }),
+        }
+    }
+}
+
+impl<'a> Layer<'a> {
+    fn add(&mut self, signature: &'a RangeSignature) {
+        self.ranges.push((self.n_blocks, signature));
+        self.n_blocks += signature.n_blocks();
+    }
+
+    /// The signature of the range that holds an offset of the basis.
+    fn at(&self, offset: u64) -> Option<(usize, &'a RangeSignature)> {
+        let next = self.ranges.partition_point(|(_, signature)| signature.offset() <= offset);
+        let (first, signature) = *self.ranges.get(next.checked_sub(1)?)?;
+        (offset < signature.end()).then_some((first, signature))
+    }
+
+    /// The first run of equal blocks among the next `stride` blocks at a shift.
+    fn run_at(&self, window: &[u8], at: u64, here: usize, shift: i64, stride: usize) -> Option<Run> {
+        let offset = u64::try_from(at as i64 + here as i64 - shift).ok();
+        // Before the basis's first byte: its first block may still stand further on.
+        let offset = offset.unwrap_or(0);
+        let (_, signature) = self.at(offset)?;
+        let block_index = ((offset - signature.offset()) as usize).div_ceil(self.block_bytes);
+        let from = signature.offset() + (block_index * self.block_bytes) as u64;
+        let start = usize::try_from(from as i64 + shift - at as i64).ok().filter(|start| *start >= here)?;
+        let end = window.len().min(start.saturating_add(stride * self.block_bytes));
+        let equal = signature.compare(block_index, window.get(start..end)?);
+        let first = equal.iter().position(|equal| *equal)?;
+        let n_equal = equal[first..].iter().take_while(|equal| **equal).count();
+        let skipped = first * self.block_bytes;
+        Some(Run { start: start + skipped, len: n_equal * self.block_bytes, from: from + skipped as u64 })
+    }
+
+    /// The first block that stands in a gap; none when the budget runs out, in bytes of strong hashes.
+    fn search(&mut self, gap: &[u8], budget: &mut usize, n_disproved: &mut usize) -> Option<Run> {
+        if gap.len() < self.block_bytes || *budget == 0 {
+            return None;
+        }
+        let (ranges, block_bytes) = (&self.ranges, self.block_bytes);
+        let locate = |block: usize| {
+            let next = ranges.partition_point(|(first, _)| *first <= block);
+            let (first, signature) = ranges[next - 1];
+            (signature, block - first)
+        };
+        let table = self.table.get_or_insert_with(|| {
+            WeakTable::new(self.n_blocks, |block| {
+                let (signature, block_index) = locate(block);
+                signature.weak(block_index)
+            })
+        });
+        let proves = |place: usize, block: usize| {
+            let (signature, block_index) = locate(block);
+            if signature.compare(block_index, &gap[place..place + block_bytes]) == [true] {
+                return Ok(true);
+            }
+            *n_disproved += 1;
+            *budget = budget.saturating_sub(block_bytes);
+            if *budget == 0 { Err(Spent) } else { Ok(false) }
+        };
+        let (start, block) = table.find(gap, block_bytes, proves).ok().flatten()?;
+        let (signature, block_index) = locate(block);
+        let from = signature.offset() + (block_index * block_bytes) as u64;
+        Some(Run { start, len: block_bytes, from })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise(size: usize, seed: u64) -> Vec<u8> {
+        let mut state = seed | 1;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 32) as u8
+        };
+        (0..size).map(|_| next()).collect()
+    }
+
+    fn pieces_of(basis: &[u8], target: &[u8]) -> Vec<(u64, Option<u64>)> {
+        let signatures = [RangeSignature::compute(0, basis, 101, 8)];
+        let pieces = Aligner::new(&signatures).pieces(target, 0, true);
+        let mut at = 0;
+        for piece in &pieces {
+            assert_eq!(piece.at, at);
+            at += piece.len;
+            if let Some(from) = piece.from {
+                let (from, here, len) = (from as usize, piece.at as usize, piece.len as usize);
+                assert_eq!(basis[from..from + len], target[here..here + len]);
+            }
+        }
+        assert_eq!(at, target.len() as u64);
+        pieces.iter().map(|piece| (piece.len, piece.from)).collect()
+    }
+
+    #[test]
+    fn insert_moves_the_shift_and_an_edit_keeps_it() {
+        let basis = noise(10_100, 5);
+        let target = [&basis[..1010], b"inserted", &basis[1010..]].concat();
+        assert_eq!(pieces_of(&basis, &target), [(1010, Some(0)), (8, None), (9090, Some(1010))]);
+        let mut target = basis.clone();
+        target[1000] ^= 1;
+        assert_eq!(pieces_of(&basis, &target), [(909, Some(0)), (101, None), (9090, Some(1010))]);
+    }
+
+    #[test]
+    fn moved_blocks_are_found_anywhere() {
+        let basis = noise(10_100, 5);
+        let target = [&basis[5050..], b"x", &basis[..5050]].concat();
+        assert_eq!(pieces_of(&basis, &target), [(5050, Some(5050)), (1, None), (5050, Some(0))]);
+    }
+
+    #[test]
+    fn unrelated_bytes_are_one_literal() {
+        assert_eq!(pieces_of(&noise(10_100, 5), &noise(3_000, 9)), [(3_000, None)]);
+        assert_eq!(pieces_of(&[], &noise(3_000, 9)), [(3_000, None)]);
+        assert_eq!(pieces_of(&noise(10_100, 5), &[]), []);
+    }
+
+    #[test]
+    fn a_window_that_goes_on_leaves_its_last_block_open() {
+        let basis = noise(300_000, 5);
+        let target = [b"head", &basis[..]].concat();
+        let signatures = [RangeSignature::compute(0, &basis, 101, 8)];
+        let mut aligner = Aligner::new(&signatures);
+        let first = aligner.pieces(&target[..100_000], 0, false);
+        let resolved: u64 = first.iter().map(|piece| piece.len).sum();
+        assert!((100_000 - 101..=100_000).contains(&resolved), "{resolved}");
+        let second = aligner.pieces(&target[resolved as usize..], resolved, true);
+        assert_eq!(second[0].from, Some(resolved - 4));
+        assert!(second.last().unwrap().len < 101);
+    }
+}

@@ -1,0 +1,274 @@
+//! One pass over a content: content hash, group tree and block signature from the same bytes.
+//!
+//! Sits where contents are first seen (scan at the sender, stage at the receiver). Memory is bounded by
+//! what it makes: 32 bytes a group and 12 bytes a block.
+
+use std::sync::OnceLock;
+use std::thread;
+
+use blake3::Hasher;
+use blake3::hazmat::{ChainingValue, HasherExt};
+
+use super::blocks::{BlockSignature, KEPT_STRONG_BYTES, block_bytes_for, entries_of};
+use super::groups::{GroupTree, group_value};
+use super::zeros::ZEROS;
+use crate::model::ContentHash;
+use crate::model::limits::{GROUP_BYTES, MIB, PACK_FILE_BYTES};
+
+const GROUP: u64 = GROUP_BYTES as u64;
+/// Updates from here on are spread over the cores.
+const SPREAD_BYTES: usize = MIB;
+/// Bytes that are hashed twice while they are in a core's cache: once for groups, once for blocks.
+const CACHED_BYTES: usize = 4 * GROUP_BYTES;
+
+/// What is known of a content after one pass over it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContentIndex {
+    pub hash: ContentHash,
+    pub size: u64,
+    /// None up to `PACK_FILE_BYTES`, which is one group.
+    pub groups: Option<GroupTree>,
+    /// None up to `PACK_FILE_BYTES`, or when only the hash was asked for.
+    pub signature: Option<BlockSignature>,
+}
+
+/// Indexes a content that comes in pieces of any length, in order.
+pub struct Indexer {
+    size: u64,
+    values: Vec<ChainingValue>,
+    /// The group that is not complete yet.
+    group: Hasher,
+    group_bytes: usize,
+    blocks: Option<Blocks>,
+}
+
+/// The entries so far, and the block that is not complete yet.
+struct Blocks {
+    block_bytes: u32,
+    entries: Vec<u8>,
+    open: Vec<u8>,
+}
+
+impl Indexer {
+    /// Starts a pass; the expected size chooses the block size and need not be right.
+    pub fn new(expected_size: u64) -> Self {
+        let block_bytes = block_bytes_for(expected_size);
+        let blocks = Blocks { block_bytes, entries: Vec::new(), open: Vec::new() };
+        Self { blocks: Some(blocks), ..Self::hash_only() }
+    }
+
+    /// Starts a pass for hash and group tree, without a block signature.
+    pub fn hash_only() -> Self {
+        Self { size: 0, values: Vec::new(), group: Hasher::new(), group_bytes: 0, blocks: None }
+    }
+
+    /// Takes the next bytes. Pieces of 1 MiB and more are worked on by all cores.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.size += bytes.len() as u64;
+        let groups_at = self.fill_group(bytes);
+        let blocks_at = self.blocks.as_mut().map_or(0, |blocks| blocks.fill(bytes));
+        let groups = &bytes[groups_at..];
+        let groups = &groups[..groups.len() - groups.len() % GROUP_BYTES];
+        let blocks = &bytes[blocks_at..];
+        self.index_whole(groups, blocks);
+        let rest = &bytes[groups_at + groups.len()..];
+        if !rest.is_empty() {
+            self.group.set_input_offset(self.values.len() as u64 * GROUP).update(rest);
+            self.group_bytes = rest.len();
+        }
+        if let Some(held) = &mut self.blocks {
+            held.open.extend_from_slice(&blocks[blocks.len() - blocks.len() % held.block_bytes as usize..]);
+        }
+    }
+
+    /// Takes `len` zeros, a hole of the source.
+    pub fn update_zeros(&mut self, mut len: u64) {
+        while len > 0 {
+            let now = len.min(ZEROS.len() as u64);
+            self.update(&ZEROS[..now as usize]);
+            len -= now;
+        }
+    }
+
+    /// Ends the pass.
+    pub fn finish(mut self) -> ContentIndex {
+        let size = self.size;
+        if size <= PACK_FILE_BYTES {
+            let hash = ContentHash(*self.group.finalize().as_bytes());
+            return ContentIndex { hash, size, groups: None, signature: None };
+        }
+        if self.group_bytes > 0 {
+            self.close_group();
+        }
+        let groups = GroupTree::from_values(size, self.values).expect("a value for each group");
+        let signature = self.blocks.map(|blocks| {
+            BlockSignature::parse(0, size, blocks.block_bytes, KEPT_STRONG_BYTES, blocks.entries)
+                .expect("an entry for each whole block")
+        });
+        ContentIndex { hash: groups.root(), size, groups: Some(groups), signature }
+    }
+
+    /// Fills the open group and returns how many bytes went into it. The first group is always filled
+    /// here and closed only when more comes: while it is alone, its hash is the content's.
+    fn fill_group(&mut self, bytes: &[u8]) -> usize {
+        if bytes.is_empty() || self.group_bytes == 0 && !self.values.is_empty() {
+            return 0;
+        }
+        let n_taken = (GROUP_BYTES - self.group_bytes).min(bytes.len());
+        self.group.update(&bytes[..n_taken]);
+        self.group_bytes += n_taken;
+        if n_taken < bytes.len() {
+            self.close_group();
+        }
+        n_taken
+    }
+
+    fn close_group(&mut self) {
+        self.values.push(self.group.finalize_non_root());
+        // Not `reset`: `set_input_offset` wants a hasher that never had another offset.
+        self.group = Hasher::new();
+        self.group_bytes = 0;
+    }
+
+    /// Indexes whole groups, and the whole blocks at the start of `blocks`; both are parts of one piece.
+    fn index_whole(&mut self, groups: &[u8], blocks: &[u8]) {
+        let first_group = self.values.len();
+        let block_bytes = self.blocks.as_ref().map(|blocks| blocks.block_bytes);
+        let n_parts = if groups.len() < SPREAD_BYTES { 1 } else { n_cores() };
+        let work = |part: usize| {
+            let at = first_group + n_units(groups, GROUP_BYTES) * part / n_parts;
+            let own_blocks = block_bytes.map(|unit| (unit, share(blocks, unit as usize, part, n_parts)));
+            index_part(share(groups, GROUP_BYTES, part, n_parts), at, own_blocks)
+        };
+        let results = thread::scope(|scope| {
+            let work = &work;
+            let others: Vec<_> = (1..n_parts).map(|part| scope.spawn(move || work(part))).collect();
+            let own = work(0);
+            let others = others.into_iter().map(|part| part.join().expect("hashing does not panic"));
+            std::iter::once(own).chain(others).collect::<Vec<_>>()
+        });
+        for (values, entries) in results {
+            self.values.extend(values);
+            if let Some(blocks) = &mut self.blocks {
+                blocks.entries.extend(entries);
+            }
+        }
+    }
+}
+
+impl Blocks {
+    /// Fills the open block and returns how many bytes went into it.
+    fn fill(&mut self, bytes: &[u8]) -> usize {
+        if self.open.is_empty() {
+            return 0;
+        }
+        let n_taken = (self.block_bytes as usize - self.open.len()).min(bytes.len());
+        self.open.extend_from_slice(&bytes[..n_taken]);
+        if self.open.len() == self.block_bytes as usize {
+            self.entries.extend(entries_of(&self.open, self.block_bytes, KEPT_STRONG_BYTES));
+            self.open.clear();
+        }
+        n_taken
+    }
+}
+
+/// Values and entries of one core's share, each stretch hashed for both while it is in the cache.
+fn index_part(
+    groups: &[u8],
+    first_group: usize,
+    blocks: Option<(u32, &[u8])>,
+) -> (Vec<ChainingValue>, Vec<u8>) {
+    let longest = groups.len().max(blocks.map_or(0, |(_, blocks)| blocks.len()));
+    let n_parts = longest.div_ceil(CACHED_BYTES).max(1);
+    let mut values = Vec::with_capacity(n_units(groups, GROUP_BYTES));
+    let mut entries = Vec::new();
+    for part in 0..n_parts {
+        for group in share(groups, GROUP_BYTES, part, n_parts).chunks_exact(GROUP_BYTES) {
+            values.push(group_value(group, (first_group + values.len()) as u64 * GROUP));
+        }
+        if let Some((unit, blocks)) = blocks {
+            entries.extend(entries_of(share(blocks, unit as usize, part, n_parts), unit, KEPT_STRONG_BYTES));
+        }
+    }
+    (values, entries)
+}
+
+/// The part of `n_parts` of the whole units of `bytes`.
+fn share(bytes: &[u8], unit: usize, part: usize, n_parts: usize) -> &[u8] {
+    let border = |part: usize| n_units(bytes, unit) * part / n_parts * unit;
+    &bytes[border(part)..border(part + 1)]
+}
+
+fn n_units(bytes: &[u8], unit: usize) -> usize {
+    bytes.len() / unit
+}
+
+fn n_cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| thread::available_parallelism().map_or(1, |n_cores| n_cores.get()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delta::blocks::RangeSignature;
+
+    fn content(size: usize) -> Vec<u8> {
+        (0..size as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+    }
+
+    fn indexed(bytes: &[u8], piece_bytes: usize) -> ContentIndex {
+        let mut indexer = Indexer::new(bytes.len() as u64);
+        bytes.chunks(piece_bytes).for_each(|piece| indexer.update(piece));
+        indexer.finish()
+    }
+
+    #[test]
+    fn pieces_of_any_length_give_what_the_whole_gives() {
+        for size in [GROUP_BYTES + 1, GROUP_BYTES * 2, 3 * MIB + 777] {
+            let bytes = content(size);
+            let whole = ContentIndex {
+                hash: ContentHash::of(&bytes),
+                size: size as u64,
+                groups: GroupTree::compute(&bytes),
+                signature: Some(RangeSignature::compute(0, &bytes, 509, KEPT_STRONG_BYTES)),
+            };
+            for piece_bytes in [37, 509, 1000, GROUP_BYTES, GROUP_BYTES + 1, MIB + 5, 4 * MIB] {
+                assert_eq!(indexed(&bytes, piece_bytes), whole, "{size} bytes in pieces of {piece_bytes}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_group_has_a_hash_only() {
+        for size in [0, 1, 1024, GROUP_BYTES - 1, GROUP_BYTES] {
+            let bytes = content(size);
+            for piece_bytes in [999, GROUP_BYTES] {
+                let index = indexed(&bytes, piece_bytes);
+                assert_eq!(index.hash, ContentHash::of(&bytes), "{size} bytes");
+                assert_eq!((index.groups, index.signature), (None, None));
+            }
+        }
+    }
+
+    #[test]
+    fn holes_count_as_zeros() {
+        let mut indexer = Indexer::new(0);
+        indexer.update(b"data");
+        indexer.update_zeros(2 * MIB as u64 + 3);
+        indexer.update(b"more");
+        let zeros = vec![0; 2 * MIB + 3];
+        let mut expected = Indexer::new(0);
+        expected.update(&[b"data", &zeros[..], b"more"].concat());
+        assert_eq!(indexer.finish(), expected.finish());
+    }
+
+    #[test]
+    fn hash_only_has_the_group_tree_and_no_signature() {
+        let bytes = content(GROUP_BYTES * 2 + 9);
+        let mut indexer = Indexer::hash_only();
+        indexer.update(&bytes);
+        let index = indexer.finish();
+        assert_eq!((index.groups, index.signature), (GroupTree::compute(&bytes), None));
+    }
+}

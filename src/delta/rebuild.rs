@@ -1,0 +1,147 @@
+//! The receiver's engine: makes the target of ops, in bounded memory, every range checked first.
+//!
+//! It never trusts an op: what it makes is hashed by the caller before anybody sees it.
+
+use std::io;
+
+use super::blocks::{ApplyError, apply};
+use super::ops::{Op, OpError};
+use super::zeros::{Stretch, stretches};
+use crate::model::limits::{FILE_BYTES, HOLE_BYTES, MIB};
+
+/// Bytes of a copy that are held at a time.
+const BUFFER_BYTES: u64 = MIB as u64;
+
+/// The contents that ops refer to by index.
+pub trait Bases {
+    /// Size of a basis; none if there is no such basis.
+    fn len(&self, basis: u32) -> Option<u64>;
+
+    /// Whether there is no basis at all.
+    fn is_empty(&self) -> bool {
+        self.len(0).is_none()
+    }
+
+    /// Fills the start of `buf` with the bytes at `offset` and returns how many they are; 0 is the end.
+    fn read_at(&mut self, basis: u32, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+}
+
+/// Where the target is written, from one byte to the next.
+pub trait Sink {
+    /// Writes all bytes.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Leaves a hole, or writes zeros where there are no holes.
+    fn zeros(&mut self, len: u64) -> io::Result<()>;
+}
+
+/// Why an op was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    /// The peer broke a bound (class: session).
+    #[error(transparent)]
+    Op(#[from] OpError),
+    /// The peer names a range outside of a basis, or a basis that is not there (class: session).
+    #[error("an op names bytes {offset}+{len} of basis {basis}")]
+    Range { basis: u32, offset: u64, len: u64 },
+    /// The peer's `fast_rsync` delta is bad (class: session).
+    #[error(transparent)]
+    Blocks(#[from] ApplyError),
+    /// The peer uses what this side did not offer (class: session).
+    #[error("an op of a kind that was not offered")]
+    NotOffered,
+    /// The basis can not be read (class: file).
+    #[error("basis {basis} can not be read at byte {at}")]
+    Basis { basis: u32, at: u64, source: io::Error },
+    /// The basis ends before its size: it is being changed (class: file).
+    #[error("basis {basis} ends at byte {at}")]
+    BasisShort { basis: u32, at: u64 },
+    /// The destination can not be written.
+    #[error("the target can not be written")]
+    Sink(#[source] io::Error),
+}
+
+/// Carries out an op where the target stands at byte `at`, and returns how many bytes it made.
+/// `Use` makes none: the caller adds the basis.
+///
+/// # Errors
+/// See [`RebuildError`]. Part of the op may have been written before.
+pub fn rebuild(op: &Op, at: u64, bases: &mut dyn Bases, sink: &mut dyn Sink) -> Result<u64, RebuildError> {
+    op.check()?;
+    if at.checked_add(op.target_len()).is_none_or(|end| end > FILE_BYTES) {
+        return Err(OpError("end of the target").into());
+    }
+    match op {
+        Op::Same { len } => copy((0, at, *len), at, bases, sink)?,
+        Op::Copy { basis, offset, len } => copy((*basis, *offset, *len), at, bases, sink)?,
+        Op::Zeros { len } => sink.zeros(*len).map_err(RebuildError::Sink)?,
+        Op::Literal(bytes) => write_sparse(bytes, at, sink)?,
+        Op::Blocks { basis, offset, len, target_len, delta } => {
+            let len = u64::from(*len);
+            check_range(*basis, *offset, len, bases)?;
+            let mut range = vec![0; len as usize];
+            read_exact(&mut range, *basis, *offset, bases)?;
+            write_sparse(&apply(&range, delta, *target_len as usize)?, at, sink)?;
+        }
+        Op::Prefix { .. } => return Err(RebuildError::NotOffered),
+        Op::Use { .. } => {}
+    }
+    Ok(op.target_len())
+}
+
+/// Copies (basis, offset, length) to the target at `at`.
+fn copy(
+    (basis, offset, len): (u32, u64, u64),
+    at: u64,
+    bases: &mut dyn Bases,
+    sink: &mut dyn Sink,
+) -> Result<(), RebuildError> {
+    check_range(basis, offset, len, bases)?;
+    let mut buffer = vec![0; len.min(BUFFER_BYTES) as usize];
+    let mut done = 0;
+    while done < len {
+        // All but the last end at a border of groups, so that no whole group of zeros is cut.
+        let to_border = BUFFER_BYTES - (at + done) % HOLE_BYTES as u64;
+        let piece = &mut buffer[..(len - done).min(to_border) as usize];
+        read_exact(piece, basis, offset + done, bases)?;
+        write_sparse(piece, at + done, sink)?;
+        done += piece.len() as u64;
+    }
+    Ok(())
+}
+
+fn check_range(basis: u32, offset: u64, len: u64, bases: &dyn Bases) -> Result<(), RebuildError> {
+    let end = offset.checked_add(len);
+    match (bases.len(basis), end) {
+        (Some(size), Some(end)) if end <= size => Ok(()),
+        _ => Err(RebuildError::Range { basis, offset, len }),
+    }
+}
+
+fn read_exact(
+    mut buffer: &mut [u8],
+    basis: u32,
+    mut at: u64,
+    bases: &mut dyn Bases,
+) -> Result<(), RebuildError> {
+    while !buffer.is_empty() {
+        match bases.read_at(basis, buffer, at) {
+            Ok(0) => return Err(RebuildError::BasisShort { basis, at }),
+            Ok(n_read) => {
+                buffer = &mut buffer[n_read..];
+                at += n_read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(source) => return Err(RebuildError::Basis { basis, at, source }),
+        }
+    }
+    Ok(())
+}
+
+fn write_sparse(bytes: &[u8], at: u64, sink: &mut dyn Sink) -> Result<(), RebuildError> {
+    let written = stretches(at, bytes).into_iter().try_for_each(|stretch| match stretch {
+        Stretch::Zeros(len) => sink.zeros(len),
+        Stretch::Bytes(bytes) => sink.write(bytes),
+    });
+    written.map_err(RebuildError::Sink)
+}

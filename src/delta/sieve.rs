@@ -1,0 +1,402 @@
+//! The sender's engine: a target against a basis, coarse to fine, into frames of ops.
+//!
+//! Groups that are equal at the same offset are not even read. The rest is read in windows, every whole
+//! group of it compared with the tree that was offered, and cut into pieces by the block sieve. It
+//! never sends bytes of a target that differs from the offer without an error.
+
+use std::io;
+use std::ops::Range;
+
+use super::align::{Aligner, Piece};
+use super::blocks::RangeSignature;
+use super::frames::{Frames, Stopped};
+use super::groups::{GroupTags, GroupTree, group_value, node_bytes, tag_of};
+use super::ops::Op;
+use super::zeros::{Stretch, stretches};
+use crate::model::ContentHash;
+use crate::model::limits::{DELTA_AIM_BYTES, GROUP_BYTES, MIB, WINDOW_BYTES};
+
+pub use super::frames::{DeltaStats, Emit};
+
+const GROUP: u64 = GROUP_BYTES as u64;
+/// Bytes of the target that are read at a time.
+const READ_BYTES: u64 = MIB as u64;
+const _: () = assert!(READ_BYTES as usize <= WINDOW_BYTES && READ_BYTES.is_multiple_of(GROUP));
+/// From so many groups on they are verified beside the block sieve, on another core.
+const BESIDE_GROUPS: usize = 8;
+
+/// What it costs to write an op down, about: a literal's, a copy's, a blocks op's frame of numbers.
+const LITERAL_COST: u64 = 4;
+const SAME_COST: u64 = 5;
+const COPY_COST: u64 = 11;
+const BLOCKS_COST: u64 = 18;
+/// Copies from which on a stretch may be shorter as one `fast_rsync` delta, longest copy in it, and
+/// longest stretch on both sides.
+const STRETCH_COPIES: usize = 4;
+const STRETCH_COPY_BYTES: u64 = 16 * 1024;
+const STRETCH_BYTES: u64 = MIB as u64;
+/// A window with more disproved weak hashes is not shown to `fast_rsync`, whose time they would take.
+const DISPROVED: usize = 64;
+
+/// Reads at an offset. Short reads are allowed, 0 is the end.
+pub trait ReadAt {
+    /// Fills the start of `buf` with the bytes at `offset` and returns how many they are.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+}
+
+impl ReadAt for [u8] {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let start = usize::try_from(offset).map_or(self.len(), |start| start.min(self.len()));
+        let len = buf.len().min(self.len() - start);
+        buf[..len].copy_from_slice(&self[start..start + len]);
+        Ok(len)
+    }
+}
+
+impl ReadAt for Vec<u8> {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self[..].read_at(buf, offset)
+    }
+}
+
+/// The version to send, as it was offered.
+#[derive(Clone, Copy)]
+pub struct Target<'a> {
+    pub content: &'a dyn ReadAt,
+    pub size: u64,
+    pub hash: ContentHash,
+    /// None up to one group.
+    pub groups: Option<&'a GroupTree>,
+    /// Ranges that hold no data (read as zeros), by offset, apart from each other; may be empty.
+    pub holes: &'a [Range<u64>],
+}
+
+/// What the sender knows of the receiver's version.
+#[derive(Clone, Debug)]
+pub struct KnownBasis {
+    /// Its place in the transfer's list of bases.
+    pub index: u32,
+    pub size: u64,
+    /// Tags of its groups, or of larger nodes.
+    pub groups: Option<GroupTags>,
+    /// Of the whole or of ranges, in any order and of any block sizes.
+    pub signatures: Vec<RangeSignature>,
+}
+
+/// Why a delta ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum DeltaError {
+    /// The target is not what was offered: from `at` on its group, or its size, differs. The file is
+    /// indexed and offered again.
+    #[error("the file changed while it was sent, at byte {at}")]
+    Changed { at: u64 },
+    /// The target can not be read (class: file).
+    #[error("the file can not be read at byte {at}")]
+    Read { at: u64, source: io::Error },
+    /// The taker of the frames asked to stop.
+    #[error("the delta was stopped at byte {at}")]
+    Stopped { at: u64 },
+    /// The offer contradicts itself; a fault of the caller.
+    #[error("the offer of {size} bytes does not fit its groups or start at {from}")]
+    Offer { size: u64, from: u64 },
+}
+
+/// Sends the target from byte `from` on as frames of ops, against a basis if there is one.
+///
+/// Takes at most a few MiB of memory beside the signatures and, when blocks are searched for, 24 bytes
+/// for each block, up to a million of them.
+///
+/// # Errors
+/// See [`DeltaError`]; frames that were emitted before stand.
+pub fn sieve<'a>(
+    target: Target<'a>,
+    basis: Option<&'a KnownBasis>,
+    from: u64,
+    emit: &'a mut Emit<'a>,
+) -> Result<DeltaStats, DeltaError> {
+    let groups_fit = match target.groups {
+        Some(groups) => groups.size() == target.size,
+        None => target.size <= GROUP,
+    };
+    if !groups_fit || from > target.size {
+        return Err(DeltaError::Offer { size: target.size, from });
+    }
+    let mut sieve = Sieve {
+        target,
+        basis,
+        coarse: coarse_tags(target, basis),
+        aligner: Aligner::new(basis.map_or(&[], |basis| &basis.signatures)),
+        frames: Frames::new(from, emit),
+    };
+    match sieve.run(from) {
+        Ok(()) => Ok(sieve.frames.stats),
+        Err(Ended::Stopped) => Err(DeltaError::Stopped { at: sieve.frames.at() }),
+        Err(Ended::Error(error)) => Err(error),
+    }
+}
+
+/// The target's own tags at the level of the basis's, when that is not the groups' own.
+fn coarse_tags(target: Target, basis: Option<&KnownBasis>) -> Option<GroupTags> {
+    let known = basis?.groups.as_ref().filter(|known| known.level > 0)?;
+    Some(target.groups?.tags(known.level))
+}
+
+/// What is done with a group.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Same,
+    Hole,
+    Read,
+}
+
+enum Ended {
+    Stopped,
+    Error(DeltaError),
+}
+
+impl From<Stopped> for Ended {
+    fn from(_: Stopped) -> Self {
+        Self::Stopped
+    }
+}
+
+struct Sieve<'a> {
+    target: Target<'a>,
+    basis: Option<&'a KnownBasis>,
+    coarse: Option<GroupTags>,
+    aligner: Aligner<'a>,
+    frames: Frames<'a>,
+}
+
+impl Sieve<'_> {
+    fn run(&mut self, from: u64) -> Result<(), Ended> {
+        let mut at = from;
+        while at < self.target.size {
+            let class = self.class(at / GROUP);
+            let mut end = at;
+            while end < self.target.size && self.class(end / GROUP) == class {
+                end = (end / GROUP + 1) * GROUP;
+            }
+            let end = end.min(self.target.size);
+            match class {
+                Class::Same => self.frames.copy(self.basis_index(), at, end - at)?,
+                Class::Hole => self.frames.zeros(end - at)?,
+                Class::Read => self.send_range(at..end)?,
+            }
+            at = end;
+        }
+        Ok(self.frames.flush()?)
+    }
+
+    fn basis_index(&self) -> u32 {
+        self.basis.map_or(0, |basis| basis.index)
+    }
+
+    fn class(&self, group: u64) -> Class {
+        let start = group * GROUP;
+        let end = (start + GROUP).min(self.target.size);
+        if self.is_same(group) {
+            return Class::Same;
+        }
+        let hole = self.target.holes.partition_point(|hole| hole.end < end);
+        match self.target.holes.get(hole) {
+            Some(hole) if hole.start <= start && end <= hole.end => Class::Hole,
+            _ => Class::Read,
+        }
+    }
+
+    /// Whether the basis's group, or the node around it, is equal at the same offset.
+    fn is_same(&self, group: u64) -> bool {
+        let Some((basis, known)) = self.basis.and_then(|basis| Some((basis, basis.groups.as_ref()?))) else {
+            return false;
+        };
+        let node = (group * GROUP / node_bytes(known.level)) as usize;
+        let own = match &self.coarse {
+            Some(coarse) => coarse.tags.get(node).copied(),
+            None => self.target.groups.and_then(|groups| groups.values().get(node)).map(tag_of),
+        };
+        let end = ((group + 1) * GROUP).min(self.target.size);
+        own.is_some() && own.as_ref() == known.tags.get(node) && end <= basis.size
+    }
+
+    /// Reads, verifies and sends a range that starts in a group and ends with one.
+    fn send_range(&mut self, range: Range<u64>) -> Result<(), Ended> {
+        let margin = self.aligner.margin();
+        let first_group = range.start / GROUP * GROUP;
+        let mut window_at = first_group.saturating_sub(margin);
+        let mut window = Vec::new();
+        self.read(&mut window, window_at..first_group)?;
+        let mut next = first_group;
+        while next < range.end {
+            let end = (next + READ_BYTES).min(range.end);
+            let verify_from = window.len();
+            self.read(&mut window, next..end)?;
+            let verify_to = window.len();
+            let is_last = end == range.end;
+            if is_last {
+                self.read(&mut window, end..(end + margin).min(self.target.size))?;
+            }
+            let (groups, aligner) = (&window[verify_from..verify_to], &mut self.aligner);
+            let (tree, hash) = (self.target.groups, self.target.hash);
+            let verify = || verify_groups(tree, hash, groups, next);
+            let (verified, pieces) =
+                beside(groups.len(), verify, || aligner.pieces(&window, window_at, is_last));
+            verified.map_err(|at| Ended::Error(DeltaError::Changed { at }))?;
+            let resolved = pieces.iter().map(|piece| piece.len).sum::<u64>();
+            self.send_pieces(&clipped(pieces, &range), &window, window_at)?;
+            window.drain(..resolved as usize);
+            window_at += resolved;
+            next = end;
+        }
+        Ok(())
+    }
+
+    /// Appends a range of the target to the window.
+    fn read(&mut self, window: &mut Vec<u8>, range: Range<u64>) -> Result<(), Ended> {
+        let (mut at, held) = (range.start, window.len());
+        window.resize(held + (range.end - range.start) as usize, 0);
+        self.frames.stats.read += range.end - range.start;
+        while at < range.end {
+            let rest = &mut window[held + (at - range.start) as usize..];
+            match self.target.content.read_at(rest, at) {
+                Ok(0) => return Err(Ended::Error(DeltaError::Changed { at })),
+                Ok(n_read) => at += n_read as u64,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(Ended::Error(DeltaError::Read { at, source })),
+            }
+        }
+        Ok(())
+    }
+
+    fn send_pieces(&mut self, mut pieces: &[Piece], window: &[u8], window_at: u64) -> Result<(), Ended> {
+        while let Some(piece) = pieces.first() {
+            let stretch = stretch_len(pieces);
+            if stretch > 0 {
+                let (dense, rest) = pieces.split_at(stretch);
+                match self.recode(dense, window, window_at) {
+                    Some(op) => self.frames.blocks(op)?,
+                    None => dense.iter().try_for_each(|piece| self.send_piece(piece, window, window_at))?,
+                }
+                pieces = rest;
+            } else {
+                self.send_piece(piece, window, window_at)?;
+                pieces = &pieces[1..];
+            }
+        }
+        Ok(())
+    }
+
+    fn send_piece(&mut self, piece: &Piece, window: &[u8], window_at: u64) -> Result<(), Stopped> {
+        if let Some(from) = piece.from {
+            return self.frames.copy(self.basis_index(), from, piece.len);
+        }
+        let start = (piece.at - window_at) as usize;
+        let bytes = &window[start..start + piece.len as usize];
+        stretches(piece.at, bytes).into_iter().try_for_each(|stretch| match stretch {
+            Stretch::Zeros(len) => self.frames.zeros(len),
+            Stretch::Bytes(bytes) => self.frames.literal(bytes),
+        })
+    }
+
+    /// The pieces of a dense stretch as one `fast_rsync` delta, if that is shorter.
+    fn recode(&self, pieces: &[Piece], window: &[u8], window_at: u64) -> Option<Op> {
+        if self.aligner.n_disproved() > DISPROVED {
+            return None;
+        }
+        let copies = || pieces.iter().filter_map(|piece| Some((piece.from?, piece.len)));
+        let first = copies().map(|(from, _)| from).min()?;
+        let last = copies().map(|(from, len)| from + len).max()?;
+        let signature = self.aligner.covering(first, last)?.sub_range(first..last);
+        let (at, len) = (pieces[0].at, pieces.iter().map(|piece| piece.len).sum::<u64>());
+        let start = (at - window_at) as usize;
+        let limit = pieces.iter().map(cost).sum::<u64>().saturating_sub(BLOCKS_COST);
+        let target = &window[start..start + len as usize];
+        let delta = signature.diff(target, (limit as usize).min(DELTA_AIM_BYTES)).ok()?;
+        Some(Op::Blocks {
+            basis: self.basis_index(),
+            offset: signature.offset(),
+            len: u32::try_from(signature.len()).ok()?,
+            target_len: u32::try_from(len).ok()?,
+            delta,
+        })
+    }
+}
+
+/// Bytes that a piece takes as an op of its own.
+fn cost(piece: &Piece) -> u64 {
+    match piece.from {
+        None => LITERAL_COST + piece.len,
+        Some(from) if from == piece.at => SAME_COST,
+        Some(_) => COPY_COST,
+    }
+}
+
+/// Number of pieces at the start that are many short copies, close together on both sides; else 0.
+fn stretch_len(pieces: &[Piece]) -> usize {
+    let (mut n_copies, mut target_bytes) = (0, 0);
+    let mut basis: Option<Range<u64>> = None;
+    let mut len = 0;
+    for (piece, count) in pieces.iter().zip(1..) {
+        target_bytes += piece.len;
+        if target_bytes > STRETCH_BYTES || piece.len > STRETCH_COPY_BYTES {
+            break;
+        }
+        if let Some(from) = piece.from {
+            let held = basis.unwrap_or(from..from);
+            let held = held.start.min(from)..held.end.max(from + piece.len);
+            if held.end - held.start > STRETCH_BYTES {
+                break;
+            }
+            basis = Some(held);
+            n_copies += 1;
+            len = count;
+        } else if count == 1 {
+            // A stretch starts with a copy: what is before is a literal anyway.
+            break;
+        }
+    }
+    if n_copies < STRETCH_COPIES { 0 } else { len }
+}
+
+/// The parts of the pieces inside a range.
+fn clipped(pieces: Vec<Piece>, range: &Range<u64>) -> Vec<Piece> {
+    let clip = |piece: Piece| {
+        let start = piece.at.max(range.start);
+        let end = (piece.at + piece.len).min(range.end);
+        let from = piece.from.map(|from| from + (start - piece.at));
+        (start < end).then(|| Piece { at: start, len: end - start, from })
+    };
+    pieces.into_iter().filter_map(clip).collect()
+}
+
+/// Compares whole groups with the offer.
+///
+/// # Errors
+/// The offset of the first that differs.
+fn verify_groups(tree: Option<&GroupTree>, hash: ContentHash, bytes: &[u8], at: u64) -> Result<(), u64> {
+    let Some(tree) = tree else {
+        return if ContentHash::of(bytes) == hash { Ok(()) } else { Err(at) };
+    };
+    for (group, start) in bytes.chunks(GROUP_BYTES).zip((at..).step_by(GROUP_BYTES)) {
+        if group_value(group, start) != tree.values()[(start / GROUP) as usize] {
+            return Err(start);
+        }
+    }
+    Ok(())
+}
+
+/// Runs both, the first on another core when there is enough to do.
+fn beside<A: Send, B>(
+    n_bytes: usize,
+    first: impl FnOnce() -> A + Send,
+    second: impl FnOnce() -> B,
+) -> (A, B) {
+    if n_bytes < BESIDE_GROUPS * GROUP_BYTES {
+        return (first(), second());
+    }
+    std::thread::scope(|scope| {
+        let first = scope.spawn(first);
+        let second = second();
+        (first.join().expect("hashing does not panic"), second)
+    })
+}
