@@ -1,0 +1,25 @@
+//! Floor 3: everything between this process and its peer, up to plain frame bytes.
+//!
+//! From the outside inwards: [`ssh`] or TCP with [`tls`] makes a [`pipe`] (two byte streams);
+//! [`preface`] opens it; [`segment`] carries frame bytes over it, compressed by [`squeeze`],
+//! held back by [`pace`], counted by [`traffic`]. [`identity`], [`ticket`], [`endpoint`] and
+//! [`trust`] say who may talk; [`places`] says where their files are.
+//!
+//! This room knows no message and no file of either tree. No private key and no secret of a
+//! ticket ever reaches a log, an error or a `Debug` text.
+
+mod base64;
+pub mod endpoint;
+pub mod identity;
+pub mod places;
+mod private_file;
+pub mod ticket;
+pub mod tls;
+pub mod trust;
+
+pub use endpoint::Endpoint;
+pub use identity::{Identity, PublicKey};
+pub use places::Places;
+pub use ticket::{Secret, Ticket};
+pub use tls::KeyExchange;
+pub use trust::{ClientTrust, Door};
