@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 
 pub mod delta;
+pub mod disk;
 pub mod model;
 pub mod plan;
 pub mod proto;

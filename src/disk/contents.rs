@@ -1,0 +1,130 @@
+//! What a scan asks of the floor above, known hashes and hashing, and reading one file for it.
+//!
+//! A file is read in one pass; what was computed is kept only when its stat stood still from
+//! before the first byte to after the last, and when its times were old enough to mean something.
+
+use super::root::Root;
+use super::stat::{Stat, now};
+use crate::model::limits::{FILE_BYTES, SOURCE_TRIES};
+use crate::model::{ContentHash, RelPath};
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Takes the bytes of a content in order.
+pub trait ContentSink {
+    fn update(&mut self, bytes: &[u8]);
+    /// `len` zero bytes that were not read: a hole.
+    fn update_zeros(&mut self, len: u64);
+}
+
+/// One content being indexed.
+pub trait Indexing: ContentSink {
+    /// The content hash of what was given; called only when the file did not change meanwhile, so
+    /// that all of it may be kept under `stat`, which is not racy. Dropped without this otherwise.
+    fn finish(self: Box<Self>, stat: &Stat) -> ContentHash;
+}
+
+/// Known hashes, and hashing. Called from several threads.
+pub trait Contents: Sync {
+    /// Content hash of a file whose stat is exactly this, if it is known and was learned when the
+    /// stat was not racy.
+    fn known(&self, stat: &Stat) -> Option<ContentHash>;
+    /// Begins with a content of this many bytes.
+    fn begin(&self, size_bytes: u64) -> Box<dyn Indexing + '_>;
+}
+
+/// What came of reading a file.
+#[derive(Debug)]
+pub enum Hashed {
+    /// Its hash, with the stat that it belongs to.
+    Known(Stat, ContentHash),
+    /// Nothing is there any more.
+    Gone,
+    /// It changed while it was read, each of [`SOURCE_TRIES`] times, or became something else.
+    Unstable,
+    /// It cannot be read.
+    Unreadable(io::Error),
+    /// The stop flag was raised.
+    Stopped,
+}
+
+/// Hashes one file that a scan left for later.
+pub fn hash_pending(root: &Root, path: &RelPath, contents: &dyn Contents, stop: &AtomicBool) -> Hashed {
+    hash_file(root, path, contents, &mut Vec::new(), stop, &|_| {})
+}
+
+/// Hashes the file at a path, unless its hash is known. `count` is told the bytes as they are read.
+pub(super) fn hash_file(
+    root: &Root,
+    path: &RelPath,
+    contents: &dyn Contents,
+    buffer: &mut Vec<u8>,
+    stop: &AtomicBool,
+    count: &dyn Fn(u64),
+) -> Hashed {
+    for _ in 0..SOURCE_TRIES {
+        match hash_once(root, path, contents, buffer, stop, count) {
+            Ok(Some(hashed)) => return hashed,
+            Ok(None) => {}
+            Err(error) => return failed(root, path, error),
+        }
+    }
+    Hashed::Unstable
+}
+
+/// Tells a file that is gone or became something else from one that cannot be read.
+fn failed(root: &Root, path: &RelPath, error: io::Error) -> Hashed {
+    match root.stat(path) {
+        Ok(None) => Hashed::Gone,
+        Ok(Some(stat)) if stat.is_file() => Hashed::Unreadable(error),
+        Ok(Some(_)) => Hashed::Unstable,
+        Err(_) => Hashed::Unreadable(error),
+    }
+}
+
+/// One try; `None` when the file changed meanwhile.
+fn hash_once(
+    root: &Root,
+    path: &RelPath,
+    contents: &dyn Contents,
+    buffer: &mut Vec<u8>,
+    stop: &AtomicBool,
+    count: &dyn Fn(u64),
+) -> io::Result<Option<Hashed>> {
+    let file = root.open_file(path)?;
+    let before = wait_out(*file.opened(), || file.stat())?;
+    if before.size > FILE_BYTES {
+        let text = format!("{} bytes are more than {FILE_BYTES}", before.size);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+    }
+    if let Some(hash) = contents.known(&before) {
+        return Ok(Some(Hashed::Known(before, hash)));
+    }
+    if before.is_racy(now()) {
+        return Ok(None);
+    }
+    let mut indexing = contents.begin(before.size);
+    let n_read = file.feed(before.size, buffer, &mut *indexing, &|n_bytes| {
+        count(n_bytes);
+        stop.load(Ordering::Relaxed)
+    })?;
+    if stop.load(Ordering::Relaxed) {
+        return Ok(Some(Hashed::Stopped));
+    }
+    let after = file.stat()?;
+    if n_read != before.size || !after.is_same_version(&before) {
+        return Ok(None);
+    }
+    Ok(Some(Hashed::Known(before, indexing.finish(&before))))
+}
+
+/// Sleeps out the racy window of a stat, so that what is read afterwards may be learned.
+fn wait_out(stat: Stat, again: impl Fn() -> io::Result<Stat>) -> io::Result<Stat> {
+    let wait_ms = stat.racy_ms(now());
+    if wait_ms == 0 {
+        return Ok(stat);
+    }
+    std::thread::sleep(Duration::from_millis(wait_ms.unsigned_abs()));
+    again()
+}
