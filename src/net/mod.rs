@@ -12,6 +12,7 @@ mod base64;
 pub mod endpoint;
 pub mod identity;
 pub mod places;
+pub mod link;
 mod private_file;
 pub mod ticket;
 pub mod tls;

@@ -1,6 +1,9 @@
 //! The receiver: one of the two programs.
 
+mod contents;
 pub mod options;
+mod refusal;
+mod stage;
 
 use crate::client::event::{Event, Outcome, Report};
 use options::ServerOptions;

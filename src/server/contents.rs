@@ -1,0 +1,133 @@
+//! What is known of contents: joins the scanner, the indexer and the cache, on either side.
+
+use crate::delta::index::{ContentIndex, Indexer};
+use crate::disk::{ContentSink, Contents, Indexing, Stat};
+use crate::model::ContentHash;
+use crate::model::limits::GIB;
+use crate::store::{Cache, Signature, Stat as RowStat, StatReader, StatRow};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Group trees and block signatures kept in one cache, in bytes; oldest first out.
+const INDEX_BUDGET_BYTES: u64 = 2 * GIB;
+/// Learned rows that are written together.
+const BATCH_ROWS: usize = 4_096;
+
+/// Known hashes of files, and the index of each content, over one cache.
+pub struct KnownContents {
+    cache: Arc<Cache>,
+    /// Rows that are not in the cache yet, by device and inode.
+    fresh: Mutex<HashMap<(u64, u64), StatRow>>,
+}
+
+/// The same for one scan: reads one state of the cache, and believes it or not.
+pub struct ScanContents<'k> {
+    known: &'k KnownContents,
+    /// `None`: everything is read again.
+    reader: Option<StatReader>,
+}
+
+impl KnownContents {
+    pub fn new(cache: Arc<Cache>) -> Self {
+        Self { cache, fresh: Mutex::default() }
+    }
+
+    pub fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    /// For a scan; `deep` believes no known hash.
+    pub fn for_scan(&self, deep: bool) -> ScanContents<'_> {
+        ScanContents { known: self, reader: (!deep).then(|| self.cache.stat_reader()) }
+    }
+
+    /// The content that was read, or written by us, under exactly this stat.
+    pub fn known(&self, stat: &Stat) -> Option<ContentHash> {
+        self.known_fresh(stat).or_else(|| self.cache.known(&row_stat(stat)))
+    }
+
+    fn known_fresh(&self, stat: &Stat) -> Option<ContentHash> {
+        let fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+        fresh.get(&(stat.dev, stat.ino)).filter(|row| row.stat == row_stat(stat)).map(|row| row.hash)
+    }
+
+    /// Remembers the content of a file.
+    pub fn learn(&self, stat: &Stat, hash: ContentHash) {
+        let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+        fresh.insert((stat.dev, stat.ino), StatRow { stat: row_stat(stat), hash });
+        if fresh.len() >= BATCH_ROWS {
+            let rows: Vec<StatRow> = fresh.values().copied().collect();
+            if self.cache.learn(&rows).is_ok() {
+                fresh.clear();
+            }
+        }
+    }
+
+    /// Remembers group tree and block signature of a content.
+    pub fn keep(&self, index: &ContentIndex) {
+        if let Some(groups) = &index.groups {
+            let bytes = groups.to_bytes();
+            let _ = self.cache.store_groups(&index.hash, index.size, &bytes, INDEX_BUDGET_BYTES);
+        }
+        if let Some(signature) = &index.signature {
+            let row = Signature {
+                size: index.size,
+                block_bytes: signature.block_bytes(),
+                strong_bytes: signature.strong_bytes(),
+                entries: signature.entries().to_vec(),
+            };
+            let _ = self.cache.store_signature(&index.hash, &row, INDEX_BUDGET_BYTES);
+        }
+    }
+
+    /// Writes what was learned to the cache and makes it durable; what fails is only lost time.
+    pub fn sync(&self) {
+        let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+        let rows: Vec<StatRow> = fresh.values().copied().collect();
+        if !rows.is_empty() && self.cache.learn(&rows).is_ok() {
+            fresh.clear();
+        }
+        drop(fresh);
+        let _ = self.cache.sync();
+    }
+}
+
+impl Contents for ScanContents<'_> {
+    fn known(&self, stat: &Stat) -> Option<ContentHash> {
+        let reader = self.reader.as_ref()?;
+        reader.known(&row_stat(stat)).or_else(|| self.known.known_fresh(stat))
+    }
+
+    fn begin(&self, size_bytes: u64) -> Box<dyn Indexing + '_> {
+        Box::new(FileIndexing { known: self.known, indexer: Indexer::new(size_bytes) })
+    }
+}
+
+/// A file that is being read by a scan.
+struct FileIndexing<'k> {
+    known: &'k KnownContents,
+    indexer: Indexer,
+}
+
+impl ContentSink for FileIndexing<'_> {
+    fn update(&mut self, bytes: &[u8]) {
+        self.indexer.update(bytes);
+    }
+
+    fn update_zeros(&mut self, len: u64) {
+        self.indexer.update_zeros(len);
+    }
+}
+
+impl Indexing for FileIndexing<'_> {
+    fn finish(self: Box<Self>, stat: &Stat) -> ContentHash {
+        let index = self.indexer.finish();
+        self.known.keep(&index);
+        self.known.learn(stat, index.hash);
+        index.hash
+    }
+}
+
+fn row_stat(stat: &Stat) -> RowStat {
+    RowStat { dev: stat.dev, ino: stat.ino, size: stat.size, mtime: stat.mtime, ctime: stat.ctime }
+}

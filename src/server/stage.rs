@@ -1,0 +1,329 @@
+//! Staging: transfers and packs become files in the stage, hashed while they are written.
+
+use super::contents::KnownContents;
+use super::refusal::{refusal_of, refusal_of_rebuild};
+use crate::delta::index::Indexer;
+use crate::delta::ops::Op;
+use crate::delta::rebuild::{Bases, Sink, rebuild};
+use crate::disk::{Destination, DestinationError, File, StagedFile};
+use crate::model::limits::{MIB, MISMATCH_HASHES};
+use crate::model::{ContentHash, Meta};
+use crate::proto::message::{ChangeId, PackBody, Refusal};
+use crate::proto::receiver::{BasisRef, PackedFile, Staged};
+use std::collections::BTreeMap;
+use std::io;
+
+/// What came of sealing a transfer.
+pub enum Sealed {
+    Right,
+    /// The content is another: its group tree at a level that fits a message.
+    Mismatch { level: u8, values: Vec<[u8; 32]> },
+}
+
+/// A file that is ready to be installed.
+pub struct Ready {
+    pub file: StagedFile,
+    pub hash: ContentHash,
+}
+
+/// A transfer while it is filled.
+struct Filling {
+    file: StagedFile,
+    bases: OpenBases,
+    indexer: Option<Indexer>,
+    size: u64,
+    at: u64,
+}
+
+struct OpenBases(Vec<File>);
+
+/// Everything staged for one session.
+#[derive(Default)]
+pub struct Stage {
+    filling: BTreeMap<ChangeId, Filling>,
+    whole: BTreeMap<ChangeId, Ready>,
+    /// Small files, closed so that any number of them may wait: number in the stage and content.
+    packed: BTreeMap<(ChangeId, u32), (u64, ContentHash)>,
+}
+
+impl Stage {
+    /// Opens the stage and the bases of a transfer.
+    pub fn open(
+        &mut self,
+        destination: &Destination,
+        id: ChangeId,
+        size: u64,
+        bases: &[BasisRef],
+    ) -> Result<(), Refusal> {
+        let mut open = Vec::with_capacity(bases.len());
+        for (index, basis) in bases.iter().enumerate() {
+            open.push(open_basis(destination, basis).ok_or(Refusal::BasisGone { index: index as u32 })?);
+        }
+        let file = destination.stage().map_err(|error| refusal_of(&error))?;
+        let indexer = Some(Indexer::new(size));
+        self.filling.insert(id, Filling { file, bases: OpenBases(open), indexer, size, at: 0 });
+        Ok(())
+    }
+
+    /// Opens one more basis of a transfer.
+    pub fn add_basis(&mut self, destination: &Destination, id: ChangeId, basis: &BasisRef) -> Result<(), Refusal> {
+        let Some(filling) = self.filling.get_mut(&id) else { return Ok(()) };
+        let index = filling.bases.0.len() as u32;
+        filling.bases.0.push(open_basis(destination, basis).ok_or(Refusal::BasisGone { index })?);
+        Ok(())
+    }
+
+    /// Writes ops from a target offset on; anywhere in a repair, else where the last ones ended.
+    pub fn write(&mut self, id: ChangeId, at: u64, ops: &[Op]) -> Result<(), Refusal> {
+        let Some(filling) = self.filling.get_mut(&id) else { return Ok(()) };
+        if at != filling.at {
+            // A repair: what was hashed on the way does not hold any more.
+            filling.indexer = None;
+        }
+        let mut at = at;
+        for op in ops {
+            let mut sink = StageSink {
+                file: &mut filling.file,
+                indexer: filling.indexer.as_mut(),
+                at,
+                failed: None,
+            };
+            let result = rebuild(op, at, &mut filling.bases, &mut sink);
+            at += match (result, sink.failed) {
+                (_, Some(error)) => return Err(refusal_of(&error)),
+                (Err(error), None) => return Err(refusal_of_rebuild(&error)),
+                (Ok(n), None) => n,
+            };
+        }
+        filling.at = at;
+        Ok(())
+    }
+
+    /// Compares what was staged with the offer.
+    pub fn seal(&mut self, known: &KnownContents, id: ChangeId, hash: ContentHash) -> Result<Sealed, Refusal> {
+        let Some(mut filling) = self.filling.remove(&id) else { return Err(Refusal::Cancelled) };
+        let index = match filling.indexer.take() {
+            Some(indexer) => indexer.finish(),
+            None => index_staged(&mut filling.file, filling.size).map_err(|error| refusal_of(&error))?,
+        };
+        if index.hash == hash && index.size == filling.size {
+            known.keep(&index);
+            self.whole.insert(id, Ready { file: filling.file, hash });
+            return Ok(Sealed::Right);
+        }
+        let mut level = 0;
+        let values = match &index.groups {
+            Some(groups) => {
+                while groups.level(level).len() > MISMATCH_HASHES {
+                    level += 1;
+                }
+                groups.level(level)
+            }
+            None => vec![index.hash.0],
+        };
+        // No offset is in order any more: all that comes now is repair.
+        filling.at = u64::MAX;
+        self.filling.insert(id, filling);
+        Ok(Sealed::Mismatch { level, values })
+    }
+
+    /// Stages small files; their content hashes, when their one hash is right.
+    pub fn pack(
+        &mut self,
+        destination: &Destination,
+        id: ChangeId,
+        files: Vec<PackedFile>,
+        hash: ContentHash,
+    ) -> Result<Vec<ContentHash>, Refusal> {
+        let mut hashes = Vec::with_capacity(files.len());
+        let mut hasher = blake3::Hasher::new();
+        let mut contents = Vec::with_capacity(files.len());
+        for file in files {
+            let bytes = packed_bytes(destination, &file)?;
+            let content_hash = ContentHash::of(&bytes);
+            hasher.update(&content_hash.0);
+            hashes.push(content_hash);
+            contents.push((bytes, file.meta));
+        }
+        if *hasher.finalize().as_bytes() != hash.0 {
+            return Err(Refusal::HashDiffers);
+        }
+        for (index, ((bytes, meta), content_hash)) in contents.iter().zip(&hashes).enumerate() {
+            match stage_small(destination, bytes, meta) {
+                Ok(number) => drop(self.packed.insert((id, index as u32), (number, *content_hash))),
+                Err(error) => {
+                    self.drop_change(destination, id);
+                    return Err(refusal_of(&error));
+                }
+            }
+        }
+        Ok(hashes)
+    }
+
+    /// Takes a staged file out, to be installed.
+    pub fn take(
+        &mut self,
+        destination: &Destination,
+        staged: Staged,
+        meta: &Meta,
+    ) -> Result<Ready, DestinationError> {
+        if let Some((number, hash)) = self.packed.remove(&(staged.id, staged.index)) {
+            let file = StagedFile::reopen(destination.own(), number)?;
+            return Ok(Ready { file, hash });
+        }
+        match self.whole.remove(&staged.id) {
+            Some(mut ready) => {
+                ready.file.set_meta(meta)?;
+                Ok(ready)
+            }
+            None => Err(DestinationError::Missing { path: format!("the staged file of change {}", staged.id) }),
+        }
+    }
+
+    /// Throws away what was staged for a change.
+    pub fn drop_change(&mut self, destination: &Destination, id: ChangeId) {
+        self.filling.remove(&id);
+        self.whole.remove(&id);
+        let packed: Vec<_> = self.packed.range((id, 0)..=(id, u32::MAX)).map(|(key, _)| *key).collect();
+        for key in packed {
+            if let Some((number, _)) = self.packed.remove(&key) {
+                // Dropped, it is removed.
+                drop(StagedFile::reopen(destination.own(), number));
+            }
+        }
+    }
+
+    /// Throws everything away.
+    pub fn clear(&mut self, destination: &Destination) {
+        let ids: Vec<ChangeId> = self.packed.keys().map(|(id, _)| *id).collect();
+        ids.into_iter().for_each(|id| self.drop_change(destination, id));
+        self.filling.clear();
+        self.whole.clear();
+    }
+}
+
+/// Opens a basis if it is still the file that the tree says.
+pub fn open_basis(destination: &Destination, basis: &BasisRef) -> Option<File> {
+    let file = destination.root().open_file(&basis.path).ok()?;
+    let stat = file.opened();
+    let is_same = stat.size == basis.leaf.size && stat.mtime == basis.leaf.meta.mtime;
+    is_same.then_some(file)
+}
+
+fn packed_bytes(destination: &Destination, file: &PackedFile) -> Result<Vec<u8>, Refusal> {
+    match (&file.body, &file.basis) {
+        (PackBody::Whole(bytes), _) => Ok(bytes.clone()),
+        (PackBody::Same { .. }, Some(basis)) => {
+            let open = open_basis(destination, basis).ok_or(Refusal::BasisGone { index: 0 })?;
+            let mut bytes = vec![0; file.size as usize];
+            let n = read_full(&open, &mut bytes, 0).map_err(|_| Refusal::BasisGone { index: 0 })?;
+            if n == bytes.len() { Ok(bytes) } else { Err(Refusal::BasisGone { index: 0 }) }
+        }
+        _ => Err(Refusal::Limit),
+    }
+}
+
+fn stage_small(destination: &Destination, bytes: &[u8], meta: &Meta) -> Result<u64, DestinationError> {
+    let number = destination.own().next_number();
+    let mut file = StagedFile::create(destination.own(), number)?;
+    file.write(bytes)?;
+    file.set_meta(meta)?;
+    file.keep()?;
+    Ok(number)
+}
+
+/// Reads until the buffer is full or the file ends.
+pub fn read_full(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut n = 0;
+    while n < buffer.len() {
+        match file.read_at(&mut buffer[n..], offset + n as u64)? {
+            0 => break,
+            more => n += more,
+        }
+    }
+    Ok(n)
+}
+
+fn index_staged(
+    file: &mut StagedFile,
+    size: u64,
+) -> Result<crate::delta::index::ContentIndex, DestinationError> {
+    let mut indexer = Indexer::new(size);
+    let mut buffer = vec![0; MIB];
+    let mut at = 0;
+    loop {
+        let n = file.read_at(&mut buffer, at)?;
+        if n == 0 {
+            return Ok(indexer.finish());
+        }
+        indexer.update(&buffer[..n]);
+        at += n as u64;
+    }
+}
+
+impl Bases for OpenBases {
+    fn len(&self, basis: u32) -> Option<u64> {
+        self.0.get(basis as usize).map(|file| file.opened().size)
+    }
+
+    fn read_at(&mut self, basis: u32, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        match self.0.get(basis as usize) {
+            Some(file) => file.read_at(buf, offset),
+            None => Ok(0),
+        }
+    }
+}
+
+/// Writes to the stage, and to the index while everything comes in order.
+struct StageSink<'s> {
+    file: &'s mut StagedFile,
+    indexer: Option<&'s mut Indexer>,
+    at: u64,
+    failed: Option<DestinationError>,
+}
+
+impl StageSink<'_> {
+    fn done(&mut self, result: Result<(), DestinationError>, len: u64) -> io::Result<()> {
+        self.at += len;
+        result.map_err(|error| {
+            self.failed = Some(error);
+            io::ErrorKind::Other.into()
+        })
+    }
+}
+
+impl Sink for StageSink<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let result = match &mut self.indexer {
+            Some(indexer) => {
+                indexer.update(bytes);
+                self.file.write(bytes)
+            }
+            None => self.file.write_at(bytes, self.at),
+        };
+        self.done(result, bytes.len() as u64)
+    }
+
+    fn zeros(&mut self, len: u64) -> io::Result<()> {
+        let result = match &mut self.indexer {
+            Some(indexer) => {
+                indexer.update_zeros(len);
+                self.file.zeros(len)
+            }
+            None => write_zeros_at(self.file, self.at, len),
+        };
+        self.done(result, len)
+    }
+}
+
+fn write_zeros_at(file: &mut StagedFile, at: u64, len: u64) -> Result<(), DestinationError> {
+    let zeros = vec![0; MIB.min(len as usize)];
+    let mut done = 0;
+    while done < len {
+        let n = (len - done).min(zeros.len() as u64);
+        file.write_at(&zeros[..n as usize], at + done)?;
+        done += n;
+    }
+    Ok(())
+}
+
