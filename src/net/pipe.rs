@@ -145,7 +145,7 @@ impl Pipe {
     }
 
     /// This process's standard input and output (`serve --stdio`). After this nothing else may
-    /// read or print there.
+    /// read or print there. Over pipes the other side sees the end when this process exits.
     ///
     /// # Errors
     /// [`PipeError::Stdio`] when one of them is closed.

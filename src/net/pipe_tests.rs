@@ -124,3 +124,55 @@ async fn a_pipe_in_memory_stores_everything() {
     assert_eq!(plain.len(), 100_000);
     assert_eq!(traffic.sent.counts().pipe, 100_004);
 }
+
+/// The far end of the next test, run as a process of its own.
+#[tokio::test]
+#[ignore = "only run as the child of the next test"]
+async fn echo_one_segment_over_standard_input_and_output() {
+    let (mut reader, mut writer) = Pipe::stdio().unwrap().into_segments(Sending::default());
+    writer.put_preface();
+    let mut plain = Vec::new();
+    assert!(reader.read(&mut plain).await.unwrap());
+    writer.write(&plain, Squeeze::Auto).await.unwrap();
+    writer.flush().await.unwrap();
+}
+
+/// The command that runs the test above; what the test runner prints goes before the preface.
+fn echo_child() -> std::process::Command {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    let name = "net::pipe::tests::echo_one_segment_over_standard_input_and_output";
+    command.args(["--exact", name, "--ignored", "--nocapture"]);
+    command
+}
+
+fn talk_to_child(mut input: impl io::Write, mut output: impl io::Read) {
+    input.write_all(b"\0\x05\0\0hello").unwrap();
+    let mut text = Vec::new();
+    let answer = b"strait\x01\0\0\x05\0\0hello";
+    while !text.windows(answer.len()).any(|window| window == answer) {
+        let mut byte = [0];
+        assert_eq!(output.read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&text));
+        text.push(byte[0]);
+    }
+    io::copy(&mut output, &mut io::sink()).unwrap();
+}
+
+#[test]
+fn standard_input_and_output_may_be_pipes() {
+    use std::process::Stdio;
+    let mut child = echo_child().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    talk_to_child(child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    child.wait().unwrap();
+}
+
+#[test]
+fn standard_input_and_output_may_be_one_socket() {
+    use std::os::fd::OwnedFd;
+    let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+    let mut command = echo_child();
+    command.stdin(OwnedFd::from(far.try_clone().unwrap())).stdout(OwnedFd::from(far));
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    talk_to_child(&near, &near);
+    child.wait().unwrap();
+}
