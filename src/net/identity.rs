@@ -194,6 +194,19 @@ mod tests {
     }
 
     #[test]
+    fn of_many_first_uses_at_once_one_makes_the_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let places = Places::below(dir.path());
+        let load = || Identity::load(None, &places).unwrap();
+        let all: Vec<Identity> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(load)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(all.iter().all(|identity| identity.public_key() == all[0].public_key()));
+        assert_eq!(all.iter().filter(|identity| identity.is_new()).count(), 1);
+    }
+
+    #[test]
     fn an_identity_that_others_may_read_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let places = Places::below(dir.path());

@@ -9,18 +9,30 @@
 //! ticket ever reaches a log, an error or a `Debug` text.
 
 mod base64;
+pub mod destination;
 pub mod endpoint;
 pub mod identity;
+pub mod pace;
+pub mod pipe;
 pub mod places;
 pub mod link;
+pub mod preface;
 mod private_file;
+pub mod segment;
+pub mod squeeze;
+pub mod ssh;
 pub mod ticket;
 pub mod tls;
+pub mod traffic;
 pub mod trust;
 
+pub use destination::Destination;
 pub use endpoint::Endpoint;
 pub use identity::{Identity, PublicKey};
+pub use pipe::Pipe;
 pub use places::Places;
+pub use segment::{SegmentReader, SegmentWriter, Squeeze};
 pub use ticket::{Secret, Ticket};
 pub use tls::KeyExchange;
+pub use traffic::Traffic;
 pub use trust::{ClientTrust, Door};

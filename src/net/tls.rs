@@ -64,6 +64,12 @@ pub enum TlsError {
         "{address} does not speak strait's TLS ({reason}): is that the port of a strait server, of this version?"
     )]
     NotStrait { address: String, reason: String },
+    /// Seen by a server.
+    #[error(
+        "no handshake with the client at {peer} ({reason}); a client that does not trust this server's key ends so, \
+         and anything that is not a client"
+    )]
+    Client { peer: String, reason: String },
     #[error("the link to {address} broke in the handshake: {source}")]
     Link { address: String, source: io::Error },
     #[error("no handshake with {address} within {seconds} s", seconds = .after.as_secs())]
@@ -176,7 +182,10 @@ where
     let handshake = TlsAcceptor::from(server_tls.config.clone()).accept(stream);
     let stream = match tokio::time::timeout(after, handshake).await {
         Err(_) => return Err(TlsError::Silent { address: peer.into(), after }),
-        Ok(result) => result.map_err(|error| link_error(peer, error))?,
+        Ok(result) => result.map_err(|error| match link_error(peer, error) {
+            TlsError::NotStrait { address: peer, reason } => TlsError::Client { peer, reason },
+            other => other,
+        })?,
     };
     let key = peer_key(stream.get_ref().1.peer_certificates(), stream.get_ref().1.alpn_protocol(), peer)?;
     Ok((stream, key))

@@ -1,0 +1,341 @@
+//! Segments: frame bytes in pieces of at most 256 KiB, stored or squeezed, over one pipe.
+//!
+//! The writer gives the pipe whole TLS records while there is more to come and a short one only at
+//! [`SegmentWriter::flush`], and holds to a pace. The reader checks every length before it makes
+//! room. Neither knows what a frame is.
+//!
+//! Wire form: kind u8 (0 stored, 1 zstd), plain length u24, for zstd also wire length u24, bytes.
+//! What is stored does not enter the zstd history. The greeting travels stored: a stranger must
+//! not make a server take memory for a window.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+
+use super::pace::Pace;
+use super::preface::{self, PrefaceError, Refuse};
+use super::squeeze::{Expander, Squeezer};
+use super::traffic::Traffic;
+use crate::model::limits::{GREETING_BYTES, SEGMENT_BYTES};
+
+const STORED: u8 = 0;
+const SQUEEZED: u8 = 1;
+/// Plain bytes of a full TLS record.
+const RECORD_BYTES: usize = 16 * 1024;
+/// Pieces that the probe judges by themselves.
+const PIECE_BYTES: usize = 32 * 1024;
+/// Less than this is not worth zstd's own bytes.
+const SQUEEZE_FROM_BYTES: usize = 32;
+/// From here on a probe costs less than squeezing in vain.
+const PROBE_FROM_BYTES: usize = 1024;
+/// Wire bytes of a squeezed segment: zstd adds a few bytes to what it cannot shrink.
+const SQUEEZED_BYTES: usize = SEGMENT_BYTES + SEGMENT_BYTES / 256 + 64;
+
+const _: () = assert!(SQUEEZED_BYTES < 1 << 24, "segment lengths are 24 bits");
+
+/// What to do with bytes that are to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Squeeze {
+    /// Squeeze what shrinks; larger pieces are probed.
+    Auto,
+    /// Send as they are: compressed already, or a greeting.
+    Stored,
+}
+
+/// The peer broke the form of segments. Class: session. Travels inside an [`io::Error`] of kind
+/// `InvalidData`.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SegmentError {
+    #[error("the other side sent a segment of unknown kind {0}")]
+    Kind(u8),
+    #[error("the other side sent a segment of {0} plain bytes; 1 to 262,144 are allowed")]
+    PlainLength(usize),
+    #[error("the other side sent a squeezed segment of {0} bytes; 1 to {SQUEEZED_BYTES} are allowed")]
+    WireLength(usize),
+    #[error("the other side sent a squeezed segment that does not hold the {0} bytes it says")]
+    Content(usize),
+    #[error("the other side sent more than 4 KiB, or squeezed bytes, before it was let in")]
+    Greeting,
+}
+
+impl From<SegmentError> for io::Error {
+    fn from(error: SegmentError) -> Self {
+        io::Error::new(io::ErrorKind::InvalidData, error)
+    }
+}
+
+type Source = Box<dyn AsyncRead + Send + Unpin>;
+type Sink = Box<dyn AsyncWrite + Send + Unpin>;
+
+/// The sending end of a connection.
+pub struct SegmentWriter {
+    sink: Sink,
+    traffic: Arc<Traffic>,
+    pace: Option<Pace>,
+    /// `None`: everything is stored.
+    level: Option<i32>,
+    squeezer: Option<Squeezer>,
+    out: Vec<u8>,
+}
+
+impl SegmentWriter {
+    /// Writes to `sink`; `level` is zstd's, `None` stores everything.
+    pub(super) fn new(sink: Sink, traffic: Arc<Traffic>, level: Option<i32>, pace: Option<Pace>) -> Self {
+        Self { sink, traffic, pace, level, squeezer: None, out: Vec::new() }
+    }
+
+    /// Puts our preface at the head of what is sent next: it travels with the greeting.
+    pub fn put_preface(&mut self) {
+        self.out.extend_from_slice(&preface::encode_preface(preface::VERSION));
+    }
+
+    /// Puts a `Refuse` outside any segment, for a peer of another version, behind our preface.
+    pub fn put_refuse(&mut self, refuse: &Refuse) {
+        self.out.extend_from_slice(&refuse.encode());
+    }
+
+    /// Sends bytes of frames, as one segment or several. The last ones may stay here until more
+    /// come or [`Self::flush`] is called.
+    ///
+    /// Squeezing is done in place: up to 2 ms of work for 256 KiB at level 3.
+    ///
+    /// # Errors
+    /// Those of the pipe; after one the connection is of no more use.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: dropped in the middle, the stream is broken. Give the writer a task.
+    ///
+    /// # Panics
+    /// When there are more than 256 KiB of `frames`.
+    pub async fn write(&mut self, frames: &[u8], squeeze: Squeeze) -> io::Result<()> {
+        assert!(frames.len() <= SEGMENT_BYTES, "a caller sends at most one segment's worth at a time");
+        self.traffic.sent.add_frames(frames.len());
+        self.encode(frames, squeeze)?;
+        let whole = self.out.len() / RECORD_BYTES * RECORD_BYTES;
+        self.send(whole).await
+    }
+
+    /// Sends what is left, as a short record.
+    ///
+    /// # Errors
+    /// Those of the pipe.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe, as [`Self::write`].
+    pub async fn flush(&mut self) -> io::Result<()> {
+        self.send(self.out.len()).await?;
+        self.sink.flush().await
+    }
+
+    /// Flushes and says that nothing will follow: the reader over there sees a clean end.
+    ///
+    /// # Errors
+    /// Those of the pipe.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe, as [`Self::write`].
+    pub async fn close(&mut self) -> io::Result<()> {
+        self.flush().await?;
+        self.sink.shutdown().await
+    }
+
+    async fn send(&mut self, n_bytes: usize) -> io::Result<()> {
+        let mut sent = 0;
+        while sent < n_bytes {
+            let chunk_bytes = self.pace.as_ref().map_or(RECORD_BYTES, Pace::chunk_bytes);
+            let chunk = &self.out[sent..n_bytes.min(sent + chunk_bytes)];
+            if let Some(pace) = &mut self.pace {
+                let wait = pace.take(chunk.len(), Instant::now());
+                if !wait.is_zero() {
+                    self.sink.flush().await?;
+                    tokio::time::sleep(wait).await;
+                }
+            }
+            self.sink.write_all(chunk).await?;
+            self.traffic.sent.add_pipe(chunk.len());
+            sent += chunk.len();
+        }
+        self.out.drain(..sent);
+        Ok(())
+    }
+
+    fn encode(&mut self, frames: &[u8], squeeze: Squeeze) -> io::Result<()> {
+        if frames.is_empty() {
+            return Ok(());
+        }
+        let level = self.level.filter(|_| squeeze == Squeeze::Auto && frames.len() >= SQUEEZE_FROM_BYTES);
+        let Some(level) = level else {
+            put_stored(&mut self.out, frames);
+            return Ok(());
+        };
+        let squeezer = match &mut self.squeezer {
+            Some(squeezer) => squeezer,
+            none => none.insert(Squeezer::new(level)?),
+        };
+        if frames.len() < PROBE_FROM_BYTES {
+            return put_squeezed(&mut self.out, squeezer, frames);
+        }
+        let verdicts: Vec<bool> = frames.chunks(PIECE_BYTES).map(|piece| squeezer.is_worth(piece)).collect();
+        let mut rest = frames;
+        for run in verdicts.chunk_by(|one, next| one == next) {
+            let (run_bytes, later) = rest.split_at(rest.len().min(run.len() * PIECE_BYTES));
+            if run[0] {
+                put_squeezed(&mut self.out, squeezer, run_bytes)?;
+            } else {
+                put_stored(&mut self.out, run_bytes);
+            }
+            rest = later;
+        }
+        Ok(())
+    }
+}
+
+fn u24(length: usize) -> [u8; 3] {
+    let [low, middle, high, _] =
+        u32::try_from(length).expect("lengths of segments are below 2^24").to_le_bytes();
+    [low, middle, high]
+}
+
+fn put_stored(out: &mut Vec<u8>, plain: &[u8]) {
+    out.push(STORED);
+    out.extend_from_slice(&u24(plain.len()));
+    out.extend_from_slice(plain);
+}
+
+fn put_squeezed(out: &mut Vec<u8>, squeezer: &mut Squeezer, plain: &[u8]) -> io::Result<()> {
+    out.push(SQUEEZED);
+    out.extend_from_slice(&u24(plain.len()));
+    let length_at = out.len();
+    out.extend_from_slice(&[0; 3]);
+    squeezer.squeeze(plain, out)?;
+    let wire_bytes = out.len() - length_at - 3;
+    assert!(wire_bytes <= SQUEEZED_BYTES, "zstd holds to its bound");
+    out[length_at..length_at + 3].copy_from_slice(&u24(wire_bytes));
+    Ok(())
+}
+
+/// The receiving end of a connection.
+pub struct SegmentReader {
+    source: BufReader<Source>,
+    traffic: Arc<Traffic>,
+    expander: Option<Expander>,
+    wire: Vec<u8>,
+    /// Plain bytes that a stranger may still send; `None` once it was let in.
+    greeting_left: Option<usize>,
+}
+
+impl SegmentReader {
+    pub(super) fn new(source: Source, traffic: Arc<Traffic>) -> Self {
+        let source = BufReader::with_capacity(2 * RECORD_BYTES, source);
+        Self { source, traffic, expander: None, wire: Vec::new(), greeting_left: None }
+    }
+
+    /// From now on takes at most 4 KiB, stored, until [`Self::admit`]: for a server's end of a
+    /// connection that is not authorised yet.
+    pub fn limit_to_greeting(&mut self) {
+        self.greeting_left = Some(GREETING_BYTES);
+    }
+
+    /// Ends the limit of a greeting.
+    pub fn admit(&mut self) {
+        self.greeting_left = None;
+    }
+
+    /// Reads the peer's preface; gives its version, whatever it is.
+    ///
+    /// # Errors
+    /// [`PrefaceError`].
+    ///
+    /// # Cancel safety
+    /// Not cancel safe.
+    pub async fn read_preface(&mut self) -> Result<u16, PrefaceError> {
+        preface::read_preface(&mut self.source).await
+    }
+
+    /// Reads the `Refuse` of a receiver of another version, right behind its preface.
+    ///
+    /// # Errors
+    /// [`PrefaceError`].
+    ///
+    /// # Cancel safety
+    /// Not cancel safe.
+    pub async fn read_refuse(&mut self) -> Result<Refuse, PrefaceError> {
+        preface::read_refuse(&mut self.source).await
+    }
+
+    /// Appends the plain bytes of the next segment (1 to 262,144) to `plain`; false at a clean
+    /// end between two segments.
+    ///
+    /// # Errors
+    /// Those of the pipe; `UnexpectedEof` when it ends inside a segment; `InvalidData` with a
+    /// [`SegmentError`] when the peer broke the form. After one the connection is of no more use.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: dropped in the middle of a segment, the stream is broken. Give the
+    /// reader a task of its own.
+    pub async fn read(&mut self, plain: &mut Vec<u8>) -> io::Result<bool> {
+        let mut kind = [0; 1];
+        if self.source.read(&mut kind).await? == 0 {
+            return Ok(false);
+        }
+        let plain_bytes = self.read_u24().await?;
+        if !(1..=SEGMENT_BYTES).contains(&plain_bytes) {
+            return Err(SegmentError::PlainLength(plain_bytes).into());
+        }
+        self.count_greeting(kind[0], plain_bytes)?;
+        let wire_bytes = match kind[0] {
+            STORED => self.read_stored(plain_bytes, plain).await?,
+            SQUEEZED => self.read_squeezed(plain_bytes, plain).await?,
+            other => return Err(SegmentError::Kind(other).into()),
+        };
+        self.traffic.received.add_pipe(wire_bytes);
+        self.traffic.received.add_frames(plain_bytes);
+        Ok(true)
+    }
+
+    fn count_greeting(&mut self, kind: u8, plain_bytes: usize) -> Result<(), SegmentError> {
+        if let Some(left) = &mut self.greeting_left {
+            if kind != STORED {
+                return Err(SegmentError::Greeting);
+            }
+            *left = left.checked_sub(plain_bytes).ok_or(SegmentError::Greeting)?;
+        }
+        Ok(())
+    }
+
+    async fn read_stored(&mut self, plain_bytes: usize, plain: &mut Vec<u8>) -> io::Result<usize> {
+        let start = plain.len();
+        plain.resize(start + plain_bytes, 0);
+        self.source.read_exact(&mut plain[start..]).await?;
+        Ok(4 + plain_bytes)
+    }
+
+    async fn read_squeezed(&mut self, plain_bytes: usize, plain: &mut Vec<u8>) -> io::Result<usize> {
+        let wire_bytes = self.read_u24().await?;
+        if !(1..=SQUEEZED_BYTES).contains(&wire_bytes) {
+            return Err(SegmentError::WireLength(wire_bytes).into());
+        }
+        self.wire.resize(wire_bytes, 0);
+        self.source.read_exact(&mut self.wire).await?;
+        let expander = match &mut self.expander {
+            Some(expander) => expander,
+            none => none.insert(Expander::new()?),
+        };
+        if !expander.expand(&self.wire, plain_bytes, plain) {
+            return Err(SegmentError::Content(plain_bytes).into());
+        }
+        Ok(7 + wire_bytes)
+    }
+
+    async fn read_u24(&mut self) -> io::Result<usize> {
+        let mut bytes = [0; 3];
+        self.source.read_exact(&mut bytes).await?;
+        Ok(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0]) as usize)
+    }
+}
+
+#[cfg(test)]
+#[path = "segment_tests.rs"]
+mod tests;

@@ -1,0 +1,120 @@
+//! Counts of what went over a connection, for the summary and for measuring the link.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Bytes one way, counted at three heights.
+#[derive(Debug, Default)]
+pub struct Flow {
+    /// Plain bytes of frames, before they are squeezed.
+    frames: AtomicU64,
+    /// Bytes of segments: what the pipe carries, above TLS.
+    pipe: AtomicU64,
+    /// Bytes below TLS, without the headers of TCP and IP. Zero where nothing is below.
+    wire: AtomicU64,
+}
+
+/// The counters of one connection, or of several if they share it. Never falls.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    pub sent: Flow,
+    pub received: Flow,
+}
+
+/// The values of a [`Flow`] at one moment, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub frames: u64,
+    pub pipe: u64,
+    pub wire: u64,
+}
+
+impl Flow {
+    /// The counts so far. `wire` is `pipe` where there is no TLS.
+    pub fn counts(&self) -> Counts {
+        let pipe = self.pipe.load(Ordering::Relaxed);
+        let wire = self.wire.load(Ordering::Relaxed);
+        Counts {
+            frames: self.frames.load(Ordering::Relaxed),
+            pipe,
+            wire: if wire == 0 { pipe } else { wire },
+        }
+    }
+
+    pub(super) fn add_frames(&self, bytes: usize) {
+        self.frames.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn add_pipe(&self, bytes: usize) {
+        self.pipe.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    fn add_wire(&self, bytes: usize) {
+        self.wire.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
+/// A stream that counts the bytes that pass as `wire` bytes.
+#[derive(Debug)]
+pub struct Counted<S> {
+    stream: S,
+    traffic: Arc<Traffic>,
+}
+
+impl<S> Counted<S> {
+    /// Counts `stream` into `traffic`.
+    pub fn new(stream: S, traffic: Arc<Traffic>) -> Self {
+        Self { stream, traffic }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context,
+        buf: &mut ReadBuf,
+    ) -> Poll<std::io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buf))?;
+        self.traffic.received.add_wire(buf.filled().len() - before);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        let n = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
+        self.traffic.sent.add_wire(n);
+        Poll::Ready(Ok(n))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context,
+        slices: &[std::io::IoSlice],
+    ) -> Poll<std::io::Result<usize>> {
+        let n = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices))?;
+        self.traffic.sent.add_wire(n);
+        Poll::Ready(Ok(n))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
