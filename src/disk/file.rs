@@ -18,6 +18,12 @@ pub struct File {
     opened: Stat,
 }
 
+impl std::os::fd::AsFd for File {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
 impl File {
     /// Takes a descriptor that must be of a regular file.
     pub(super) fn of(fd: OwnedFd) -> io::Result<Self> {

@@ -7,21 +7,36 @@
 //! (staging, installing, cleaning) after it. Nothing here knows of trees other than as the result
 //! of a scan, nor of messages, nor of the state store.
 
+mod clean;
 mod contents;
+mod destination;
+mod error;
+mod exchange;
 mod file;
 mod findings;
 mod listing;
+mod metadata;
+mod own;
+mod probe;
+mod removal;
 mod resolve;
 mod root;
 mod scan;
+mod stage;
 mod stat;
 mod walk;
 
+pub use clean::{CleanError, Occupancy, clean, may_clean, occupancy};
 pub use contents::{ContentSink, Contents, Hashed, Indexing, hash_pending};
+pub use destination::Destination;
+pub use error::DestinationError;
 pub use file::File;
 pub use findings::{Findings, Hashing, Notes, Options, Progress, Unreadable, Verdict, What};
+pub use own::{OwnFolder, OwnFolderError};
+pub use probe::{Keeps, probe};
 pub use root::{Root, RootError};
 pub use scan::{Rescan, Scan, ScanError, Touched, rescan, scan};
+pub use stage::{NotInstalled, StagedFile};
 pub use stat::{DirId, FileType, RACY_MS, Stat, now};
 
 #[cfg(test)]

@@ -112,7 +112,7 @@ impl Root {
 
 /// Gives the owner what it lacks of rwx on a directory, or of reading on a file, and returns the
 /// mode before; `None` when it lacks nothing or is not ours.
-fn open_to_owner(target: BorrowedFd) -> Result<Option<u32>> {
+pub(super) fn open_to_owner(target: BorrowedFd) -> Result<Option<u32>> {
     let stat = sys::fstat(target)?;
     let wanted = match sys::FileType::from_raw_mode(stat.st_mode) {
         sys::FileType::Directory => 0o700,

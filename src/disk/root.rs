@@ -60,7 +60,11 @@ impl Root {
     /// Opens a destination: directories and files of our own that are closed even to us are
     /// opened up for the length of a call that needs it.
     pub fn open_destination(path: &Path) -> Result<Self, RootError> {
-        Ok(Self { opens_up: true, ..Self::open(path)? })
+        Ok(Self::open(path)?.opening_up())
+    }
+
+    pub(super) fn opening_up(self) -> Self {
+        Self { opens_up: true, ..self }
     }
 
     /// Where it was opened, absolute; for people.

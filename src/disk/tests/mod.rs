@@ -1,5 +1,6 @@
 //! Facts of this room, shown on real directories.
 
+mod destination;
 mod read;
 mod scan;
 

@@ -1,0 +1,219 @@
+//! A destination: its root and its own folder, and every change of a name there.
+//!
+//! Each operation is one rename or one call on the descriptors of the directories concerned, so
+//! that a path is at any moment what it was or what it shall be. Nothing is durable before
+//! [`Destination::sync_dir`] or [`Destination::sync_fs`]. Directories closed to their owner are
+//! opened up for the length of a call.
+
+use super::error::DestinationError;
+use super::file::File;
+use super::metadata::timestamps;
+use super::own::{OwnFolder, OwnFolderError};
+use super::removal::rename_new;
+use super::root::Root;
+use super::stage::{NotInstalled, StagedFile};
+use super::stat::Stat;
+use crate::model::{Meta, Name, RelPath, Time};
+use rustix::fs::{self as sys, AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Bytes of an entry's name that are kept in its name in the trash.
+const TRASH_NAME_BYTES: usize = 200;
+
+/// An open, locked destination. Shared by threads; only one of them should change names.
+#[derive(Debug)]
+pub struct Destination {
+    root: Root,
+    own: OwnFolder,
+}
+
+impl Destination {
+    /// Takes a root, locks it and ends an exchange that an
+    /// earlier run left half done. `fresh_id`: random, for a destination that has no id yet.
+    pub fn open(root: Root, fresh_id: [u8; 16]) -> Result<Self, OwnFolderError> {
+        let root = root.opening_up();
+        let own = OwnFolder::open_or_create(&root, fresh_id)?;
+        let destination = Self { root, own };
+        destination.finish_exchange()?;
+        Ok(destination)
+    }
+
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    pub fn own(&self) -> &OwnFolder {
+        &self.own
+    }
+
+    /// Makes an empty staged file under a new number.
+    pub fn stage(&self) -> Result<StagedFile, DestinationError> {
+        StagedFile::create(&self.own, self.own.next_number())
+    }
+
+    /// See [`StagedFile::install`].
+    pub fn install(&self, staged: StagedFile, path: &RelPath) -> Result<Stat, NotInstalled> {
+        staged.install(&self.root, path)
+    }
+
+    /// Makes a directory, or takes the one that is there, and sets its metadata.
+    ///
+    /// # Errors
+    /// `NameTaken` when something else stands there. Where names fold, a directory of another name
+    /// that folds to this one is taken: the caller must know its names.
+    pub fn make_dir(&self, path: &RelPath, meta: &Meta) -> Result<Stat, DestinationError> {
+        let (dir, name) = self.parent_of(path)?;
+        let call = || sys::mkdirat(&dir, name.as_bytes(), Mode::RWXU);
+        match self.root.opened_up(&[dir.as_fd()], call) {
+            Err(Errno::EXIST) if self.is_dir(path) => {}
+            result => result.map_err(|errno| self.fail(path, errno))?,
+        }
+        self.set_meta(path, meta)
+    }
+
+    /// Puts a symlink in place of nothing, a file or a symlink.
+    pub fn make_link(&self, path: &RelPath, target: &[u8], mtime: Time) -> Result<Stat, DestinationError> {
+        let fail = |errno| self.fail(path, errno);
+        let (dir, name) = self.parent_of(path)?;
+        let staged = format!("{:016x}", self.own.next_number());
+        let stage = &*self.own.stage;
+        let unfit = |errno| if errno == Errno::PERM { Errno::OPNOTSUPP } else { errno };
+        sys::symlinkat(target, stage, &*staged).map_err(|errno| fail(unfit(errno)))?;
+        let place = || {
+            sys::utimensat(stage, &*staged, &timestamps(mtime), AtFlags::SYMLINK_NOFOLLOW)?;
+            let call = || sys::renameat(stage, &*staged, &dir, name.as_bytes());
+            self.root.opened_up(&[dir.as_fd()], call)
+        };
+        let placed = place();
+        if placed.is_err() {
+            // What stays is swept at the next start.
+            let _ = sys::unlinkat(stage, &*staged, AtFlags::empty());
+        }
+        placed.map_err(fail)?;
+        self.stat(path)
+    }
+
+    /// Renames a file, symlink or whole directory to a name that is free.
+    ///
+    /// # Errors
+    /// `Missing`, `NameTaken`, `NoParent`, `OtherDevice`, `NameUnfit` (also into itself).
+    pub fn rename(&self, from: &RelPath, to: &RelPath) -> Result<Stat, DestinationError> {
+        let (from_dir, from_name) = self.parent_of(from)?;
+        let (to_dir, to_name) = self.parent_of(to)?;
+        self.move_name((&from_dir, &from_name), (&to_dir, &c_name(to_name.as_bytes())))
+            .map_err(|errno| self.fail(if errno == Errno::NOENT { from } else { to }, errno))?;
+        self.stat(to)
+    }
+
+    /// Moves an entry and all below it into the trash, under a number and its name; returns the
+    /// name there.
+    pub fn remove(&self, path: &RelPath) -> Result<String, DestinationError> {
+        let (dir, name) = self.parent_of(path)?;
+        self.move_to_trash(path, (&dir, &name))
+    }
+
+    /// `path` is for people; `from` is what goes.
+    pub(super) fn move_to_trash(
+        &self,
+        path: &RelPath,
+        from: (&OwnedFd, &Name),
+    ) -> Result<String, DestinationError> {
+        loop {
+            let name = path.split().map_or_else(|| from.1.clone(), |(_, name)| name);
+            let kept = &name.as_bytes()[..name.as_bytes().len().min(TRASH_NAME_BYTES)];
+            let number = format!("{:016x} ", self.own.next_number());
+            let trash_name = c_name(&[number.as_bytes(), kept].concat());
+            match self.move_name(from, (&self.own.trash, &trash_name)) {
+                Err(Errno::EXIST) => {}
+                result => {
+                    result.map_err(|errno| self.fail(path, errno))?;
+                    return Ok(trash_name.to_bytes().escape_ascii().to_string());
+                }
+            }
+        }
+    }
+
+    /// Renames to a free name, opening up what must be: both directories, and a directory that is
+    /// moved itself, for its entry `..` changes.
+    pub(super) fn move_name(
+        &self,
+        from: (&OwnedFd, &Name),
+        to: (&OwnedFd, &CString),
+    ) -> rustix::io::Result<()> {
+        let name = c_name(from.1.as_bytes());
+        let moved = self.open_bare(from.0, from.1.as_bytes())?;
+        let targets = [from.0.as_fd(), to.0.as_fd(), moved.as_fd()];
+        self.root.opened_up(&targets, || rename_new(from.0.as_fd(), &name, to.0.as_fd(), to.1))
+    }
+
+    /// Gives a file a second name among the pins, so that its content outlives what happens to
+    /// `path`, and a crash.
+    pub fn pin(&self, path: &RelPath) -> Result<u64, DestinationError> {
+        let (dir, name) = self.parent_of(path)?;
+        let pin = self.own.next_number();
+        let pin_name = format!("{pin:016x}");
+        let call = || sys::linkat(&dir, name.as_bytes(), &self.own.pins, &*pin_name, AtFlags::empty());
+        let linked = self.root.opened_up(&[dir.as_fd()], call);
+        linked.map_err(|errno| self.fail(path, errno))?;
+        Ok(pin)
+    }
+
+    /// Opens a pinned file.
+    pub fn open_pin(&self, pin: u64) -> Result<File, DestinationError> {
+        let fail = |error| DestinationError::of_io(&format!("pins/{pin:016x}"), error, self.own.pins.as_fd());
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = sys::openat(&self.own.pins, format!("{pin:016x}"), flags, Mode::empty());
+        File::of(fd.map_err(|errno| fail(errno.into()))?).map_err(fail)
+    }
+
+    /// Removes a pin.
+    pub fn unpin(&self, pin: u64) -> Result<(), DestinationError> {
+        let name = format!("{pin:016x}");
+        let removed = sys::unlinkat(&self.own.pins, &*name, AtFlags::empty());
+        removed.map_err(|errno| self.fail(&format!("pins/{name}"), errno))
+    }
+
+    /// Makes the names in a directory durable.
+    pub fn sync_dir(&self, path: &RelPath) -> Result<(), DestinationError> {
+        let synced = self.root.open_dir(path).and_then(|dir| Ok(sys::fsync(dir)?));
+        synced.map_err(|error| DestinationError::of_io(path, error, self.root.dir.as_fd()))
+    }
+
+    /// Makes everything on the destination's file system durable: one call for a whole group.
+    pub fn sync_fs(&self) -> Result<(), DestinationError> {
+        sys::syncfs(&self.root.dir).map_err(|errno| self.fail(&"the file system", errno))
+    }
+
+    /// Bytes and inodes that are free.
+    pub fn free(&self) -> Result<(u64, u64), DestinationError> {
+        let space = sys::fstatvfs(&self.root.dir).map_err(|errno| self.fail(&"the file system", errno))?;
+        Ok((space.f_bavail.saturating_mul(space.f_frsize), space.f_favail))
+    }
+
+    pub(super) fn parent_of(&self, path: &RelPath) -> Result<(OwnedFd, Name), DestinationError> {
+        let fail = |errno| DestinationError::of_parent(path, errno, self.root.dir.as_fd());
+        self.root.parent_of(path).map_err(fail)
+    }
+
+    pub(super) fn fail(&self, path: &dyn std::fmt::Display, errno: Errno) -> DestinationError {
+        DestinationError::of(path, errno, self.root.dir.as_fd())
+    }
+
+    fn is_dir(&self, path: &RelPath) -> bool {
+        matches!(self.root.stat(path), Ok(Some(stat)) if stat.is_dir())
+    }
+
+    /// The stat of what was just put there.
+    pub(super) fn stat(&self, path: &RelPath) -> Result<Stat, DestinationError> {
+        let stat = self.root.stat(path);
+        let stat = stat.map_err(|error| DestinationError::of_io(path, error, self.root.dir.as_fd()))?;
+        stat.ok_or_else(|| self.fail(path, Errno::NOENT))
+    }
+}
+
+/// A name for the kernel. A [`Name`] and ours hold no NUL byte.
+pub(super) fn c_name(bytes: &[u8]) -> CString {
+    CString::new(bytes).expect("names hold no NUL byte")
+}

@@ -1,0 +1,197 @@
+//! The receiver's own folder `.strait` at the root of a destination: who it is, and one at a time.
+//!
+//! It holds `id` (which root this is), `lock`, `stage/` (what is being made), `trash/` (what was
+//! removed) and `pins/` (bases still in use). It is never part of a tree, and readable by its
+//! owner only.
+
+use super::error::DestinationError;
+use super::root::Root;
+use super::stat::{Stat, now};
+use crate::model::Time;
+use crate::model::path::OWN_FOLDER;
+use rustix::fs::{self as sys, AtFlags, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// First line of the file `id`: a word and the number of this format.
+const ID_HEAD: &str = "strait 1\n";
+const LIST_DIR: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// The open, locked folder. The lock goes when this is dropped, or with the process.
+#[derive(Debug)]
+pub struct OwnFolder {
+    pub(super) dir: OwnedFd,
+    pub(super) stage: Arc<OwnedFd>,
+    pub(super) trash: OwnedFd,
+    pub(super) pins: OwnedFd,
+    id: [u8; 16],
+    next: AtomicU64,
+    _lock: File,
+}
+
+/// Why a destination cannot be used. Fatal.
+#[derive(Debug, thiserror::Error)]
+pub enum OwnFolderError {
+    /// Another process serves this destination.
+    #[error("this destination is served by another process{}", holder.map(|pid| format!(" ({pid})")).unwrap_or_default())]
+    Busy { holder: Option<u32> },
+    #[error("`.strait` at the destination is not a directory")]
+    NotDir,
+    #[error("`.strait/id` is damaged, or of a later version of strait")]
+    BadId,
+    #[error(transparent)]
+    Destination(#[from] DestinationError),
+}
+
+impl OwnFolder {
+    /// Opens the folder, makes what is missing of it and takes the lock. `fresh_id` (random)
+    /// becomes the id of the root if it has none yet.
+    pub fn open_or_create(root: &Root, fresh_id: [u8; 16]) -> Result<Self, OwnFolderError> {
+        let dir = open_or_make(&root.dir, OWN_FOLDER)?;
+        let lock = take_lock(&dir)?;
+        let stage = Arc::new(open_or_make(&dir, b"stage")?);
+        let trash = open_or_make(&dir, b"trash")?;
+        let pins = open_or_make(&dir, b"pins")?;
+        let id = read_or_write_id(&dir, fresh_id)?;
+        let now = now();
+        let next = AtomicU64::new((now.secs as u64).wrapping_mul(1_000_000_000) + u64::from(now.nanos));
+        Ok(Self { dir, stage, trash, pins, id, next, _lock: lock })
+    }
+
+    /// The id of this root, the same as long as the folder lives.
+    pub fn id(&self) -> &[u8; 16] {
+        &self.id
+    }
+
+    /// A number that no name in this folder begins with yet: later ones are greater, also after a
+    /// restart, as long as the clock is not set back.
+    pub(super) fn next_number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Removes what an earlier run left in the stage, except files whose number `keeps` says;
+    /// returns how many entries went. Only for the start.
+    pub fn sweep_stage(&self, keeps: &dyn Fn(u64) -> bool) -> Result<u64, DestinationError> {
+        let kept = |name: &[u8], _: &Stat| stage_number(name).is_some_and(keeps);
+        self.sweep(self.stage.as_fd(), "the stage", &kept, &AtomicBool::new(false))
+    }
+
+    /// Removes all pins; only when no transfer is open.
+    pub fn sweep_pins(&self) -> Result<u64, DestinationError> {
+        self.sweep(self.pins.as_fd(), "the pins", &|_, _| false, &AtomicBool::new(false))
+    }
+
+    /// Removes what was put into the trash before `before`, or everything, until `stop` is raised;
+    /// returns how many entries went. For a thread in the background: may run beside commits.
+    pub fn empty_trash(&self, before: Option<Time>, stop: &AtomicBool) -> Result<u64, DestinationError> {
+        // A rename sets ctime, so that it tells when an entry came here.
+        let keeps = |_: &[u8], stat: &Stat| before.is_some_and(|before| stat.ctime >= before);
+        self.sweep(self.trash.as_fd(), "the trash", &keeps, stop)
+    }
+
+    fn sweep(
+        &self,
+        dir: std::os::fd::BorrowedFd,
+        what: &str,
+        keeps: &dyn Fn(&[u8], &Stat) -> bool,
+        stop: &AtomicBool,
+    ) -> Result<u64, DestinationError> {
+        let number = || self.next_number();
+        super::removal::remove_entries(dir, keeps, &number, stop)
+            .map_err(|errno| DestinationError::of(&what, errno, dir))
+    }
+}
+
+/// The number of a staged file; `None` for another name.
+fn stage_number(name: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(name).ok().filter(|text| text.len() == 16)?;
+    u64::from_str_radix(text, 16).ok()
+}
+
+fn open_or_make(parent: &OwnedFd, name: &[u8]) -> Result<OwnedFd, OwnFolderError> {
+    let fail = |errno| DestinationError::of(&name.escape_ascii(), errno, parent.as_fd());
+    match sys::mkdirat(parent, name, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(fail(errno).into()),
+    }
+    let dir = match sys::openat(parent, name, LIST_DIR, Mode::empty()) {
+        Err(Errno::NOTDIR | Errno::LOOP) => return Err(OwnFolderError::NotDir),
+        result => result.map_err(fail)?,
+    };
+    if Stat::of(&sys::fstat(&dir).map_err(fail)?).mode != 0o700 {
+        sys::fchmod(&dir, Mode::RWXU).map_err(fail)?;
+    }
+    Ok(dir)
+}
+
+fn open_file(dir: &OwnedFd, name: &str, flags: OFlags) -> Result<File, DestinationError> {
+    let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let fd = sys::openat(dir, name, flags, Mode::RUSR | Mode::WUSR);
+    fd.map(File::from).map_err(|errno| DestinationError::of(&name, errno, dir.as_fd()))
+}
+
+/// Takes the lock and writes who holds it.
+fn take_lock(dir: &OwnedFd) -> Result<File, OwnFolderError> {
+    let mut file = open_file(dir, "lock", OFlags::RDWR | OFlags::CREATE)?;
+    let fail = |error| DestinationError::of_io(&"lock", error, dir.as_fd());
+    match sys::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => {
+            let mut text = String::new();
+            // Damaged or empty: the holder is just not named.
+            let _ = (&file).take(16).read_to_string(&mut text);
+            return Err(OwnFolderError::Busy { holder: text.trim().parse().ok() });
+        }
+        Err(errno) => return Err(DestinationError::of(&"lock", errno, dir.as_fd()).into()),
+    }
+    file.set_len(0).and_then(|()| file.rewind()).map_err(fail)?;
+    writeln!(file, "{}", std::process::id()).map_err(fail)?;
+    Ok(file)
+}
+
+fn read_or_write_id(dir: &OwnedFd, fresh_id: [u8; 16]) -> Result<[u8; 16], OwnFolderError> {
+    match open_file(dir, "id", OFlags::RDONLY) {
+        Ok(file) => {
+            let mut text = String::new();
+            // Not UTF-8 or unreadable: no id is found in what was read.
+            let _ = file.take(256).read_to_string(&mut text);
+            parse_id(&text).ok_or(OwnFolderError::BadId)
+        }
+        Err(DestinationError::Missing { .. }) => Ok(write_id(dir, fresh_id).map(|()| fresh_id)?),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn parse_id(text: &str) -> Option<[u8; 16]> {
+    let digits = text.strip_prefix(ID_HEAD)?.trim_end();
+    let is_hex = digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let number = is_hex.then(|| u128::from_str_radix(digits, 16).ok())??;
+    Some(number.to_be_bytes())
+}
+
+/// Writes the id beside, syncs and renames: it is never half there.
+fn write_id(dir: &OwnedFd, id: [u8; 16]) -> Result<(), DestinationError> {
+    let fail = |error| DestinationError::of_io(&"id", error, dir.as_fd());
+    let mut file = open_file(dir, "id.new", OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC)?;
+    writeln!(file, "{ID_HEAD}{:032x}", u128::from_be_bytes(id)).map_err(fail)?;
+    file.sync_all().map_err(fail)?;
+    let renamed = sys::renameat(dir, "id.new", dir, "id").and_then(|()| sys::fsync(dir));
+    renamed.map_err(|errno| fail(errno.into()))
+}
+
+/// Whether `root` holds the folder of a destination.
+pub(super) fn is_destination(root: &Root) -> rustix::io::Result<bool> {
+    let dir = match sys::openat(&root.dir, OWN_FOLDER, LIST_DIR, Mode::empty()) {
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(false),
+        result => result?,
+    };
+    match sys::statat(&dir, "id", AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => Ok(false),
+        result => Ok(Stat::of(&result?).is_file()),
+    }
+}

@@ -1,0 +1,248 @@
+//! A file being made, in the stage of a destination, until it is renamed into place whole.
+//!
+//! Written in order through a buffer; runs of zeros become holes. Dropped before it is installed
+//! or kept, it is removed. After an error of writing or syncing it must be dropped, never synced
+//! again.
+
+use super::error::DestinationError;
+use super::file::File;
+use super::metadata::timestamps;
+use super::own::OwnFolder;
+use super::root::Root;
+use super::stat::Stat;
+use crate::model::{Meta, RelPath};
+use rustix::fs::{self as sys, AtFlags, FallocateFlags, Mode, OFlags};
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+/// Bytes collected before they are written.
+const WRITE_BYTES: usize = 256 * 1024;
+
+/// A staged file. Offsets and lengths are in bytes.
+#[derive(Debug)]
+pub struct StagedFile {
+    file: std::fs::File,
+    dir: Arc<OwnedFd>,
+    name: String,
+    /// Where the next bytes in order go, those in the buffer not counted.
+    at: u64,
+    /// Length of the file on disk.
+    len: u64,
+    buffer: Vec<u8>,
+    is_done: bool,
+}
+
+/// A staged file that could not be renamed into place, as it was, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct NotInstalled {
+    pub staged: StagedFile,
+    pub error: DestinationError,
+}
+
+impl StagedFile {
+    /// Makes an empty file, mode 0600, under a number that is not in use.
+    pub fn create(own: &OwnFolder, id: u64) -> Result<Self, DestinationError> {
+        Self::open(own, id, OFlags::CREATE | OFlags::EXCL)
+    }
+
+    /// Opens one that was kept; writing goes on at its end.
+    pub fn reopen(own: &OwnFolder, id: u64) -> Result<Self, DestinationError> {
+        Self::open(own, id, OFlags::empty())
+    }
+
+    fn open(own: &OwnFolder, id: u64, flags: OFlags) -> Result<Self, DestinationError> {
+        let name = format!("{id:016x}");
+        let flags = flags | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fail = |errno| DestinationError::of(&format!("stage/{name}"), errno, own.stage.as_fd());
+        let fd = sys::openat(&*own.stage, &*name, flags, Mode::RUSR | Mode::WUSR).map_err(fail)?;
+        let len = Stat::of(&sys::fstat(&fd).map_err(fail)?).size;
+        let dir = own.stage.clone();
+        Ok(Self { file: fd.into(), dir, name, at: len, len, buffer: Vec::new(), is_done: false })
+    }
+
+    /// Makes it a clone of `basis` that shares its blocks, to be written over from the start;
+    /// `false`, and nothing done, where the file system cannot.
+    pub fn clone_of(&mut self, basis: &File) -> Result<bool, DestinationError> {
+        self.flush()?;
+        match sys::ioctl_ficlone(&self.file, basis) {
+            Ok(()) => {
+                (self.at, self.len) = (0, basis.stat().map_err(|error| self.fail_io(error))?.size);
+                Ok(true)
+            }
+            Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::ROFS)) => Err(self.fail(errno)),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Bytes from the start to where writing in order stands.
+    pub fn position(&self) -> u64 {
+        self.at + self.buffer.len() as u64
+    }
+
+    /// Writes bytes in order.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), DestinationError> {
+        if self.buffer.len() + bytes.len() > WRITE_BYTES {
+            self.flush()?;
+        }
+        if bytes.len() < WRITE_BYTES {
+            self.buffer.extend_from_slice(bytes);
+            return Ok(());
+        }
+        self.file.write_all_at(bytes, self.at).map_err(|error| self.fail_io(error))?;
+        self.at += bytes.len() as u64;
+        self.len = self.len.max(self.at);
+        Ok(())
+    }
+
+    /// Goes over `len` bytes in order that are right already: what a clone brought.
+    pub fn skip(&mut self, len: u64) -> Result<(), DestinationError> {
+        self.flush()?;
+        self.at = self.at.checked_add(len).ok_or_else(|| self.fail(Errno::FBIG))?;
+        Ok(())
+    }
+
+    /// Writes zeros in order, as a hole where the file system can.
+    pub fn zeros(&mut self, len: u64) -> Result<(), DestinationError> {
+        self.flush()?;
+        let end = self.at.checked_add(len).ok_or_else(|| self.fail(Errno::FBIG))?;
+        let inside = end.min(self.len).saturating_sub(self.at);
+        if inside > 0 {
+            self.punch(self.at, inside)?;
+        }
+        if end > self.len {
+            sys::ftruncate(&self.file, end).map_err(|errno| self.fail(errno))?;
+            self.len = end;
+        }
+        self.at = end;
+        Ok(())
+    }
+
+    fn punch(&self, offset: u64, len: u64) -> Result<(), DestinationError> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match sys::fallocate(&self.file, flags, offset, len) {
+            Ok(()) => return Ok(()),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+            Err(errno) => return Err(self.fail(errno)),
+        }
+        let (zeros, mut at, end) = (vec![0; WRITE_BYTES], offset, offset + len);
+        while at < end {
+            let n_bytes = usize::try_from(end - at).unwrap_or(WRITE_BYTES).min(WRITE_BYTES);
+            self.file.write_all_at(&zeros[..n_bytes], at).map_err(|error| self.fail_io(error))?;
+            at += n_bytes as u64;
+        }
+        Ok(())
+    }
+
+    /// Writes bytes over what is there, for repair; where writing in order stands is not moved.
+    pub fn write_at(&mut self, bytes: &[u8], offset: u64) -> Result<(), DestinationError> {
+        self.flush()?;
+        self.file.write_all_at(bytes, offset).map_err(|error| self.fail_io(error))?;
+        self.len = self.len.max(offset.saturating_add(bytes.len() as u64));
+        Ok(())
+    }
+
+    /// Fills `buffer` from `offset` on as far as the file goes; returns the bytes read.
+    pub fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> Result<usize, DestinationError> {
+        self.flush()?;
+        let file = self.reader()?;
+        file.read_at(buffer, offset).map_err(|error| self.fail_io(error))
+    }
+
+    /// The same file for reading only, as a basis of others.
+    pub fn reader(&mut self) -> Result<File, DestinationError> {
+        self.flush()?;
+        let fd = self.file.try_clone().map_err(|error| self.fail_io(error))?;
+        File::of(fd.into()).map_err(|error| self.fail_io(error))
+    }
+
+    /// Cuts or extends it; writing in order goes on at the end.
+    pub fn truncate(&mut self, len: u64) -> Result<(), DestinationError> {
+        self.flush()?;
+        sys::ftruncate(&self.file, len).map_err(|errno| self.fail(errno))?;
+        (self.at, self.len) = (len, len);
+        Ok(())
+    }
+
+    /// Writes what is still in the buffer.
+    pub fn flush(&mut self) -> Result<(), DestinationError> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        self.file.write_all_at(&self.buffer, self.at).map_err(|error| self.fail_io(error))?;
+        self.at += self.buffer.len() as u64;
+        self.len = self.len.max(self.at);
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Sets mode and mtime; after the last write.
+    pub fn set_meta(&mut self, meta: &Meta) -> Result<(), DestinationError> {
+        self.flush()?;
+        let times = sys::futimens(&self.file, &timestamps(meta.mtime));
+        times.map_err(|errno| self.fail(errno))?;
+        let mode = Mode::from_raw_mode(u32::from(meta.mode));
+        sys::fchmod(&self.file, mode).map_err(|errno| self.fail(errno))
+    }
+
+    /// Makes content and metadata durable, not the name.
+    pub fn sync(&mut self) -> Result<(), DestinationError> {
+        self.flush()?;
+        sys::fsync(&self.file).map_err(|errno| self.fail(errno))
+    }
+
+    /// Its stat now.
+    pub fn stat(&mut self) -> Result<Stat, DestinationError> {
+        self.flush()?;
+        Ok(Stat::of(&sys::fstat(&self.file).map_err(|errno| self.fail(errno))?))
+    }
+
+    /// Renames it to `path`, over nothing, a file or a symlink, and returns its stat from there.
+    ///
+    /// # Errors
+    /// `WrongKind` over a directory, `NoParent`, `NameUnfit`, `OtherDevice`.
+    pub fn install(mut self, root: &Root, path: &RelPath) -> Result<Stat, NotInstalled> {
+        match self.rename_to(root, path) {
+            Ok(stat) => Ok(stat),
+            Err(error) => Err(NotInstalled { staged: self, error }),
+        }
+    }
+
+    fn rename_to(&mut self, root: &Root, path: &RelPath) -> Result<Stat, DestinationError> {
+        self.flush()?;
+        let fail_parent = |errno| DestinationError::of_parent(path, errno, root.dir.as_fd());
+        let (dir, name) = root.parent_of(path).map_err(fail_parent)?;
+        let call = || sys::renameat(&*self.dir, &*self.name, &dir, name.as_bytes());
+        let renamed = root.opened_up(&[dir.as_fd()], call);
+        renamed.map_err(|errno| DestinationError::of(path, errno, root.dir.as_fd()))?;
+        self.is_done = true;
+        self.stat()
+    }
+
+    /// Leaves it in the stage, to be reopened.
+    pub fn keep(mut self) -> Result<(), DestinationError> {
+        self.flush()?;
+        self.is_done = true;
+        Ok(())
+    }
+
+    fn fail(&self, errno: Errno) -> DestinationError {
+        DestinationError::of(&format!("stage/{}", self.name), errno, self.dir.as_fd())
+    }
+
+    fn fail_io(&self, error: io::Error) -> DestinationError {
+        DestinationError::of_io(&format!("stage/{}", self.name), error, self.dir.as_fd())
+    }
+}
+
+impl Drop for StagedFile {
+    fn drop(&mut self) {
+        if !self.is_done {
+            // What stays is swept at the next start.
+            let _ = sys::unlinkat(&*self.dir, &*self.name, AtFlags::empty());
+        }
+    }
+}
