@@ -70,7 +70,7 @@ impl OwnFolder {
 
     /// A number that no name in this folder begins with yet: later ones are greater, also after a
     /// restart, as long as the clock is not set back.
-    pub(super) fn next_number(&self) -> u64 {
+    pub fn next_number(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 

@@ -1,9 +1,14 @@
 //! The receiver: one of the two programs.
 
+mod asks;
+mod commit;
 mod contents;
+mod hasher;
 pub mod options;
 mod refusal;
+mod shore;
 mod stage;
+mod worker;
 
 use crate::client::event::{Event, Outcome, Report};
 use options::ServerOptions;

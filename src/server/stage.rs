@@ -17,7 +17,10 @@ use std::io;
 pub enum Sealed {
     Right,
     /// The content is another: its group tree at a level that fits a message.
-    Mismatch { level: u8, values: Vec<[u8; 32]> },
+    Mismatch {
+        level: u8,
+        values: Vec<[u8; 32]>,
+    },
 }
 
 /// A file that is ready to be installed.
@@ -66,7 +69,12 @@ impl Stage {
     }
 
     /// Opens one more basis of a transfer.
-    pub fn add_basis(&mut self, destination: &Destination, id: ChangeId, basis: &BasisRef) -> Result<(), Refusal> {
+    pub fn add_basis(
+        &mut self,
+        destination: &Destination,
+        id: ChangeId,
+        basis: &BasisRef,
+    ) -> Result<(), Refusal> {
         let Some(filling) = self.filling.get_mut(&id) else { return Ok(()) };
         let index = filling.bases.0.len() as u32;
         filling.bases.0.push(open_basis(destination, basis).ok_or(Refusal::BasisGone { index })?);
@@ -82,12 +90,8 @@ impl Stage {
         }
         let mut at = at;
         for op in ops {
-            let mut sink = StageSink {
-                file: &mut filling.file,
-                indexer: filling.indexer.as_mut(),
-                at,
-                failed: None,
-            };
+            let mut sink =
+                StageSink { file: &mut filling.file, indexer: filling.indexer.as_mut(), at, failed: None };
             let result = rebuild(op, at, &mut filling.bases, &mut sink);
             at += match (result, sink.failed) {
                 (_, Some(error)) => return Err(refusal_of(&error)),
@@ -100,7 +104,12 @@ impl Stage {
     }
 
     /// Compares what was staged with the offer.
-    pub fn seal(&mut self, known: &KnownContents, id: ChangeId, hash: ContentHash) -> Result<Sealed, Refusal> {
+    pub fn seal(
+        &mut self,
+        known: &KnownContents,
+        id: ChangeId,
+        hash: ContentHash,
+    ) -> Result<Sealed, Refusal> {
         let Some(mut filling) = self.filling.remove(&id) else { return Err(Refusal::Cancelled) };
         let index = match filling.indexer.take() {
             Some(indexer) => indexer.finish(),
@@ -143,13 +152,13 @@ impl Stage {
             let content_hash = ContentHash::of(&bytes);
             hasher.update(&content_hash.0);
             hashes.push(content_hash);
-            contents.push((bytes, file.meta));
+            contents.push(bytes);
         }
         if *hasher.finalize().as_bytes() != hash.0 {
             return Err(Refusal::HashDiffers);
         }
-        for (index, ((bytes, meta), content_hash)) in contents.iter().zip(&hashes).enumerate() {
-            match stage_small(destination, bytes, meta) {
+        for (index, (bytes, content_hash)) in contents.iter().zip(&hashes).enumerate() {
+            match stage_small(destination, bytes) {
                 Ok(number) => drop(self.packed.insert((id, index as u32), (number, *content_hash))),
                 Err(error) => {
                     self.drop_change(destination, id);
@@ -167,17 +176,14 @@ impl Stage {
         staged: Staged,
         meta: &Meta,
     ) -> Result<Ready, DestinationError> {
-        if let Some((number, hash)) = self.packed.remove(&(staged.id, staged.index)) {
-            let file = StagedFile::reopen(destination.own(), number)?;
-            return Ok(Ready { file, hash });
-        }
-        match self.whole.remove(&staged.id) {
-            Some(mut ready) => {
-                ready.file.set_meta(meta)?;
-                Ok(ready)
-            }
-            None => Err(DestinationError::Missing { path: format!("the staged file of change {}", staged.id) }),
-        }
+        let mut ready = match self.packed.remove(&(staged.id, staged.index)) {
+            Some((number, hash)) => Ready { file: StagedFile::reopen(destination.own(), number)?, hash },
+            None => self.whole.remove(&staged.id).ok_or_else(|| DestinationError::Missing {
+                path: format!("the staged file of change {}", staged.id),
+            })?,
+        };
+        ready.file.set_meta(meta)?;
+        Ok(ready)
     }
 
     /// Throws away what was staged for a change.
@@ -223,11 +229,10 @@ fn packed_bytes(destination: &Destination, file: &PackedFile) -> Result<Vec<u8>,
     }
 }
 
-fn stage_small(destination: &Destination, bytes: &[u8], meta: &Meta) -> Result<u64, DestinationError> {
+fn stage_small(destination: &Destination, bytes: &[u8]) -> Result<u64, DestinationError> {
     let number = destination.own().next_number();
     let mut file = StagedFile::create(destination.own(), number)?;
     file.write(bytes)?;
-    file.set_meta(meta)?;
     file.keep()?;
     Ok(number)
 }
@@ -326,4 +331,3 @@ fn write_zeros_at(file: &mut StagedFile, at: u64, len: u64) -> Result<(), Destin
     }
     Ok(())
 }
-

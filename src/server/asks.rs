@@ -1,0 +1,111 @@
+//! Answers to questions about contents: group hashes and block signatures of a basis.
+
+use super::shore::Shore;
+use super::stage::{open_basis, read_full};
+use crate::delta::blocks::{RangeSignature, entry_bytes};
+use crate::delta::groups::{GroupTags, GroupTree};
+use crate::delta::index::Indexer;
+use crate::disk::File;
+use crate::model::limits::{MIB, OP_BYTES};
+use crate::model::{ContentHash, List};
+use crate::proto::message::{ContentFound, Down, RequestId};
+use crate::proto::receiver::{BasisRef, Question};
+use std::io;
+
+/// Answers a question, in as many parts as it takes; "not found" when the basis is another by now.
+pub fn answer(shore: &Shore, question: Question, tell: &mut dyn FnMut(Down)) {
+    match question {
+        Question::Groups { request, basis, level, first, n } => {
+            let found = groups_of(shore, &basis);
+            let part = |(hash, tags): (ContentHash, GroupTags)| {
+                let first = usize::try_from(first).unwrap_or(usize::MAX).min(tags.tags.len());
+                let last = first.saturating_add(n as usize).min(tags.tags.len());
+                (ContentFound { hash, size: basis.leaf.size }, tags.tags[first..last].to_vec())
+            };
+            let (found, tags) = match found.map(|(hash, groups)| part((hash, groups.tags(level)))) {
+                Some((found, tags)) => (Some(found), tags),
+                None => (None, Vec::new()),
+            };
+            tell(Down::Groups { request, found, level, first, tags: List::new(tags) });
+        }
+        Question::Signature { request, basis, ranges, block_bytes, strong_bytes } => {
+            let parts = Parts { request, block_bytes, strong_bytes };
+            if parts.answer(shore, &basis, &ranges, tell).is_none() {
+                tell(parts.message(None, (0, 0), Vec::new(), false));
+            }
+        }
+    }
+}
+
+fn groups_of(shore: &Shore, basis: &BasisRef) -> Option<(ContentHash, GroupTree)> {
+    let hash = basis.leaf.content.whole()?;
+    if let Some((size, bytes)) = shore.known.cache().groups(&hash)
+        && let Ok(groups) = GroupTree::parse(size, &bytes)
+    {
+        return Some((hash, groups));
+    }
+    let file = open_basis(&shore.destination, basis)?;
+    let index = index_file(&file).ok()?;
+    shore.known.keep(&index);
+    (index.hash == hash).then_some(())?;
+    Some((hash, index.groups?))
+}
+
+fn index_file(file: &File) -> io::Result<crate::delta::index::ContentIndex> {
+    let mut indexer = Indexer::new(file.opened().size);
+    let mut buffer = vec![0; MIB];
+    let mut at = 0;
+    loop {
+        let n = read_full(file, &mut buffer, at)?;
+        indexer.update(&buffer[..n]);
+        at += n as u64;
+        if n < buffer.len() {
+            return Ok(indexer.finish());
+        }
+    }
+}
+
+/// The shape of the parts of one answer.
+struct Parts {
+    request: RequestId,
+    block_bytes: u32,
+    strong_bytes: u8,
+}
+
+impl Parts {
+    fn message(&self, found: Option<ContentFound>, range: (u64, u64), entries: Vec<u8>, more: bool) -> Down {
+        let Self { request, block_bytes, strong_bytes } = *self;
+        Down::Signature { request, found, block_bytes, strong_bytes, range, entries, more }
+    }
+
+    /// Signatures of the ranges, each part a range of whole blocks of its own.
+    fn answer(
+        &self,
+        shore: &Shore,
+        basis: &BasisRef,
+        ranges: &[(u64, u64)],
+        tell: &mut dyn FnMut(Down),
+    ) -> Option<()> {
+        let found = ContentFound { hash: basis.leaf.content.whole()?, size: basis.leaf.size };
+        let file = open_basis(&shore.destination, basis)?;
+        let block = u64::from(self.block_bytes);
+        let blocks_a_part = (OP_BYTES / entry_bytes(self.strong_bytes)) as u64;
+        let part_bytes = (blocks_a_part * block).min((4 * MIB) as u64 / block * block).max(block);
+        for &(offset, len) in ranges {
+            let end = offset.checked_add(len)?.min(found.size);
+            let mut at = offset;
+            while at < end {
+                let n = part_bytes.min(end - at);
+                let mut bytes = vec![0; n as usize];
+                if read_full(&file, &mut bytes, at).ok()? < bytes.len() {
+                    return None;
+                }
+                let signature = RangeSignature::compute(at, &bytes, self.block_bytes, self.strong_bytes);
+                tell(self.message(Some(found), (at, n), signature.entries().to_vec(), true));
+                at += n;
+            }
+        }
+        tell(self.message(Some(found), (0, 0), Vec::new(), false));
+        Some(())
+    }
+}

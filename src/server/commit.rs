@@ -1,0 +1,238 @@
+//! Commits: a group of steps on the destination, made durable together.
+//!
+//! The order is always the same: staged data is synced, names change in order, directories get
+//! their metadata back, directories are synced, and only then is anything acknowledged.
+
+use super::refusal::refusal_of;
+use super::shore::Shore;
+use super::stage::Stage;
+use crate::disk::{Destination, DestinationError, FileType, Stat};
+use crate::model::{Kind, Leaf, Meta, RelPath, Tag};
+use crate::proto::message::Refusal;
+use crate::proto::receiver::{Expect, Step};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Up to here files and directories of a group are synced one by one; above, the file system is.
+const SYNCED_SINGLY: usize = 4;
+
+/// One thread empties the trash at a time, whoever put something in.
+static IS_EMPTYING: AtomicBool = AtomicBool::new(false);
+
+/// Makes the steps in order, then all of them durable; one result for each step.
+pub fn commit(
+    shore: &Arc<Shore>,
+    stage: &mut Stage,
+    steps: Vec<Step>,
+    dirs: &[(RelPath, Meta)],
+) -> Vec<Result<(), Refusal>> {
+    let mut group = Group { shore, stage, is_large: false, has_removed: false };
+    let n_installs = steps.iter().filter(|step| matches!(step, Step::Install { .. })).count();
+    group.is_large = n_installs > SYNCED_SINGLY;
+    if group.is_large
+        && let Err(error) = shore.destination.sync_fs()
+    {
+        let why = refusal_of(&error);
+        return steps.iter().map(|_| Err(why.clone())).collect();
+    }
+    let has_metas = steps.iter().any(|step| matches!(step, Step::SetMeta { .. }));
+    let mut synced: BTreeSet<RelPath> = steps.iter().flat_map(parents).collect();
+    let mut results: Vec<Result<(), Refusal>> = steps.into_iter().map(|step| group.make(step)).collect();
+    for (path, meta) in dirs {
+        if let Err(error) = shore.destination.set_meta(path, meta) {
+            tracing::warn!(%error, "a directory's metadata could not be set");
+        }
+        synced.insert(path.clone());
+    }
+    let has_removed = group.has_removed;
+    if let Err(error) = sync(&shore.destination, &synced, has_metas) {
+        let why = refusal_of(&error);
+        results.iter_mut().for_each(|result| *result = Err(why.clone()));
+    }
+    if has_removed {
+        empty_trash(shore);
+    }
+    results
+}
+
+/// Directories whose names a step changes.
+fn parents(step: &Step) -> Vec<RelPath> {
+    match step {
+        Step::Install { path, .. }
+        | Step::MakeDir { path, .. }
+        | Step::Link { path, .. }
+        | Step::Remove { path, .. } => vec![path.parent()],
+        Step::SetMeta { .. } => Vec::new(),
+        Step::Move { from, to, .. } => vec![from.parent(), to.parent()],
+        Step::Swap { a, b } => vec![a.parent(), b.parent()],
+    }
+}
+
+fn sync(
+    destination: &Destination,
+    dirs: &BTreeSet<RelPath>,
+    has_metas: bool,
+) -> Result<(), DestinationError> {
+    if dirs.len() > SYNCED_SINGLY || has_metas {
+        return destination.sync_fs();
+    }
+    for dir in dirs {
+        match destination.sync_dir(dir) {
+            // It was removed later in the same group.
+            Err(DestinationError::Missing { .. } | DestinationError::WrongKind { .. }) => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+/// Empties the trash behind the commit.
+fn empty_trash(shore: &Arc<Shore>) {
+    if IS_EMPTYING.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    let shore = shore.clone();
+    std::thread::spawn(move || {
+        if let Err(error) = shore.destination.own().empty_trash(None, &AtomicBool::new(false)) {
+            tracing::warn!(%error, "the trash could not be emptied");
+        }
+        IS_EMPTYING.store(false, Ordering::Release);
+    });
+}
+
+struct Group<'g> {
+    shore: &'g Shore,
+    stage: &'g mut Stage,
+    is_large: bool,
+    has_removed: bool,
+}
+
+impl Group<'_> {
+    fn make(&mut self, step: Step) -> Result<(), Refusal> {
+        let destination = &self.shore.destination;
+        match step {
+            Step::Install { staged, path, meta, .. } => self.install(staged, &path, &meta),
+            Step::MakeDir { path, meta } => {
+                destination.make_dir(&path, &meta).map(drop).map_err(|error| refusal_of(&error))
+            }
+            Step::Link { path, target, mtime, .. } => destination
+                .make_link(&path, target.as_bytes(), mtime)
+                .and_then(|stat| self.learn_link(&path, &stat))
+                .map_err(|error| refusal_of(&error)),
+            Step::SetMeta { path, kind, meta } => self.set_meta(&path, kind, &meta),
+            Step::Move { from, to, moved, replaced } => self.move_entry(&from, &to, &moved, &replaced),
+            Step::Swap { a, b } => self.swap(&a, &b),
+            Step::Remove { path, .. } => match destination.remove(&path) {
+                Ok(_) => {
+                    self.has_removed = true;
+                    Ok(())
+                }
+                // Gone already: it is done.
+                Err(DestinationError::Missing { .. } | DestinationError::NoParent { .. }) => Ok(()),
+                Err(error) => Err(refusal_of(&error)),
+            },
+        }
+    }
+
+    fn install(
+        &mut self,
+        staged: crate::proto::receiver::Staged,
+        path: &RelPath,
+        meta: &Meta,
+    ) -> Result<(), Refusal> {
+        let destination = &self.shore.destination;
+        let fail = |error: DestinationError| refusal_of(&error);
+        let mut ready = self.stage.take(destination, staged, meta).map_err(fail)?;
+        if !self.is_large {
+            ready.file.sync().map_err(fail)?;
+        }
+        let stat = destination.install(ready.file, path).map_err(|not| refusal_of(&not.error))?;
+        if stat.meta() != *meta {
+            return Err(Refusal::CannotKeep);
+        }
+        self.shore.known.learn(&stat, ready.hash);
+        Ok(())
+    }
+
+    fn learn_link(&self, _path: &RelPath, _stat: &Stat) -> Result<(), DestinationError> {
+        Ok(())
+    }
+
+    fn set_meta(&self, path: &RelPath, kind: Kind, meta: &Meta) -> Result<(), Refusal> {
+        let destination = &self.shore.destination;
+        let before = destination.root().stat(path).ok().flatten();
+        let stat = destination.set_meta(path, meta).map_err(|error| refusal_of(&error))?;
+        if kind == Kind::File {
+            self.carry_over(before, &stat);
+        }
+        Ok(())
+    }
+
+    /// What was known of a file before an operation of ours is known after it.
+    fn carry_over(&self, before: Option<Stat>, after: &Stat) {
+        let is_same = |before: &Stat| before.ino == after.ino && before.size == after.size;
+        if let Some(before) = before.filter(is_same)
+            && let Some(hash) = self.shore.known.known(&before)
+        {
+            self.shore.known.learn(after, hash);
+        }
+    }
+
+    fn move_entry(
+        &mut self,
+        from: &RelPath,
+        to: &RelPath,
+        moved: &Expect,
+        replaced: &Expect,
+    ) -> Result<(), Refusal> {
+        let destination = &self.shore.destination;
+        let before = destination.root().stat(from).ok().flatten();
+        if !is_as_expected(before.as_ref(), moved) {
+            return Err(Refusal::Drifted { tag: Tag::UNKNOWN });
+        }
+        if *replaced != Expect::Nothing {
+            destination.remove(to).map_err(|error| refusal_of(&error))?;
+            self.has_removed = true;
+        }
+        let after = destination.rename(from, to).map_err(|error| refusal_of(&error))?;
+        if after.is_file() {
+            self.carry_over(before, &after);
+        }
+        Ok(())
+    }
+
+    fn swap(&self, a: &RelPath, b: &RelPath) -> Result<(), Refusal> {
+        let destination = &self.shore.destination;
+        let stat = |path| destination.root().stat(path).ok().flatten();
+        let (before_a, before_b) = (stat(a), stat(b));
+        destination.exchange(a, b).map_err(|error| refusal_of(&error))?;
+        for (before, path) in [(before_a, b), (before_b, a)] {
+            if let Some(after) = stat(path).filter(Stat::is_file) {
+                self.carry_over(before, &after);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether what is at a path is what the machine believes.
+///
+/// RACE: between this look and the rename somebody may change the entry; the next walk finds it,
+/// and the content that was moved is compared by its hash there.
+fn is_as_expected(stat: Option<&Stat>, expect: &Expect) -> bool {
+    match (stat, expect) {
+        (None, expect) => *expect == Expect::Nothing,
+        (Some(stat), Expect::Dir) => stat.is_dir(),
+        (Some(stat), Expect::Leaf(leaf)) => is_leaf(stat, leaf),
+        (Some(_), Expect::Nothing) => false,
+    }
+}
+
+fn is_leaf(stat: &Stat, leaf: &Leaf) -> bool {
+    match leaf.kind {
+        Kind::File => stat.is_file() && stat.size == leaf.size && stat.mtime == leaf.meta.mtime,
+        Kind::Link => stat.file_type == FileType::Link,
+        Kind::Dir => false,
+    }
+}

@@ -1,0 +1,146 @@
+//! The destination as the server holds it: its directory, its cache and what it can keep.
+
+use super::contents::KnownContents;
+use super::options::Found;
+use crate::disk::{
+    Destination, DestinationError, Occupancy, OwnFolderError, Root, RootError, clean, may_clean, occupancy,
+    probe,
+};
+use crate::net::Secret;
+use crate::proto::message::{Keeps, RootId};
+use crate::store::{Cache, CacheError, Opened};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// Why a destination cannot be served. Fatal; each text says the next step.
+#[derive(Debug, thiserror::Error)]
+pub enum ShoreError {
+    #[error("{path}: its parent directory does not exist; make it first")]
+    NoParent { path: PathBuf },
+    #[error("{path} cannot be made: {source}")]
+    Make { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Root(#[from] RootError),
+    #[error(
+        "{path} is not empty and not a destination of strait; use --adopt to keep what is there and bring it \
+         in step, or --clean to empty it first"
+    )]
+    Foreign { path: PathBuf },
+    #[error("--clean: {0}")]
+    Clean(#[from] crate::disk::CleanError),
+    #[error("the destination {path} cannot be used: {source}")]
+    Own { path: PathBuf, source: OwnFolderError },
+    #[error("the destination {path} cannot be used: {source}")]
+    Disk { path: PathBuf, source: DestinationError },
+    #[error("the state in {path} cannot be used: {source}")]
+    Cache { path: PathBuf, source: CacheError },
+    #[error(
+        "the source {source_dir} lies inside the destination {dest}, or the reverse; choose directories apart from each other"
+    )]
+    Nested { source_dir: PathBuf, dest: PathBuf },
+}
+
+impl ShoreError {
+    /// Whether another process serves the destination.
+    pub fn is_busy(&self) -> bool {
+        matches!(
+            self,
+            ShoreError::Own { source: OwnFolderError::Busy { .. }, .. }
+                | ShoreError::Cache { source: CacheError::Busy, .. }
+        )
+    }
+}
+
+/// The open destination; one for each server process and directory.
+pub struct Shore {
+    pub destination: Destination,
+    pub known: KnownContents,
+    pub keeps: Keeps,
+    pub path: PathBuf,
+    /// Set when the cache was damaged: said once.
+    pub rebuilt: Option<String>,
+}
+
+impl Shore {
+    /// Opens, makes, adopts or empties the destination.
+    ///
+    /// `source`: the source, when it is on this machine, which must lie apart from it.
+    pub fn open(
+        dest: &Path,
+        found: Found,
+        state: Option<&Path>,
+        source: Option<&Path>,
+    ) -> Result<Arc<Self>, ShoreError> {
+        make_if_missing(dest)?;
+        let path =
+            dest.canonicalize().map_err(|source| ShoreError::Make { path: dest.to_owned(), source })?;
+        let source = source.and_then(|source| source.canonicalize().ok());
+        if let Some(source) = source.as_deref().filter(|source| is_nested(source, &path)) {
+            return Err(ShoreError::Nested { source_dir: source.to_owned(), dest: path });
+        }
+        let root = Root::open_destination(&path)?;
+        let disk = |source| ShoreError::Disk { path: path.clone(), source };
+        let occupied = occupancy(&root).map_err(disk)?;
+        match (occupied, found) {
+            (Occupancy::Foreign, Found::Refuse) => return Err(ShoreError::Foreign { path }),
+            (_, Found::Clean) => may_clean(&path, source.as_deref(), state, home().as_deref())?,
+            _ => {}
+        }
+        let own = |source| ShoreError::Own { path: path.clone(), source };
+        let destination = Destination::open(root, Secret::random().0).map_err(own)?;
+        if found == Found::Clean {
+            clean(destination.root(), &AtomicBool::new(false)).map_err(disk)?;
+        }
+        destination.own().sweep_stage(&|_| false).map_err(disk)?;
+        destination.own().sweep_pins().map_err(disk)?;
+        let keeps = probe(destination.own()).map_err(disk)?;
+        let state = state.map_or_else(|| path.join(".strait/state"), Path::to_owned);
+        let (cache, opened) =
+            Cache::open(&state).map_err(|source| ShoreError::Cache { path: state.clone(), source })?;
+        let rebuilt = match opened {
+            Opened::Rebuilt { why, .. } => Some(why),
+            Opened::Fresh | Opened::Found => None,
+        };
+        Ok(Arc::new(Self {
+            destination,
+            known: KnownContents::new(Arc::new(cache)),
+            keeps: Keeps {
+                time_step_ns: keeps.time_step_ns,
+                mode_mask: keeps.mode_mask,
+                symlinks: keeps.symlinks,
+                folds_case: keeps.folds_case,
+                name_bytes: keeps.name_bytes,
+            },
+            path,
+            rebuilt,
+        }))
+    }
+
+    /// Names the destination for ever.
+    pub fn root_id(&self) -> RootId {
+        *self.destination.own().id()
+    }
+}
+
+fn make_if_missing(dest: &Path) -> Result<(), ShoreError> {
+    match std::fs::create_dir(dest) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(ShoreError::NoParent { path: dest.to_owned() })
+        }
+        // It may exist all the same, on a file system that is read-only.
+        Err(_) if dest.is_dir() => Ok(()),
+        Err(source) => Err(ShoreError::Make { path: dest.to_owned(), source }),
+    }
+}
+
+/// Whether one of two canonical paths holds the other.
+pub fn is_nested(one: &Path, other: &Path) -> bool {
+    one.starts_with(other) || other.starts_with(one)
+}
+
+fn home() -> Option<PathBuf> {
+    std::env::var_os("HOME").map(PathBuf::from).and_then(|home| home.canonicalize().ok())
+}

@@ -1,0 +1,190 @@
+//! The thread that touches the destination: it does what the receiver's machine asks, in order.
+
+use super::hasher::Hasher;
+use super::shore::Shore;
+use super::stage::{Sealed, Stage};
+use super::{asks, commit};
+use crate::disk::{Hashing, Options, Progress, Verdict, scan};
+use crate::model::{ContentHash, Meta, Node, RelPath, Tree};
+use crate::proto::message::{ChangeId, Down, Refusal, ScopeId};
+use crate::proto::receiver::{Action, Walked};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+use tokio::sync::mpsc::UnboundedSender;
+
+/// How often what was learned is written to the cache, at the latest.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+
+/// What the disk answers to the machine.
+pub enum Answer {
+    Walked(Walked),
+    Hashed {
+        path: RelPath,
+        meta: Meta,
+        size: u64,
+        hash: ContentHash,
+    },
+    HashedAll {
+        unreadable: Vec<RelPath>,
+    },
+    Staged {
+        id: ChangeId,
+        result: Result<(), Refusal>,
+    },
+    Mismatched {
+        id: ChangeId,
+        level: u8,
+        values: Vec<[u8; 32]>,
+    },
+    PackStaged {
+        id: ChangeId,
+        result: Result<Vec<ContentHash>, Refusal>,
+    },
+    Written {
+        id: ChangeId,
+        wire_bytes: u64,
+    },
+    Committed(Vec<Result<(), Refusal>>),
+    Down(Box<Down>),
+    /// The destination cannot be used any more.
+    Fault(String),
+}
+
+/// The worker of one session.
+pub struct Worker {
+    shore: Arc<Shore>,
+    scope: ScopeId,
+    stage: Stage,
+    hasher: Option<Hasher>,
+    answers: UnboundedSender<Answer>,
+    progress: Arc<Progress>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Worker {
+    pub fn new(
+        shore: Arc<Shore>,
+        scope: ScopeId,
+        answers: UnboundedSender<Answer>,
+        progress: Arc<Progress>,
+        stop: Arc<AtomicBool>,
+    ) -> Self {
+        Self { shore, scope, stage: Stage::default(), hasher: None, answers, progress, stop }
+    }
+
+    /// Works until the session ends; then throws away what was not committed.
+    pub fn run(mut self, jobs: Receiver<Action>) {
+        let mut is_dirty = false;
+        loop {
+            match jobs.recv_timeout(SYNC_EVERY) {
+                Ok(action) => {
+                    self.act(action);
+                    is_dirty = true;
+                }
+                Err(RecvTimeoutError::Timeout) if is_dirty => {
+                    self.shore.known.sync();
+                    is_dirty = self.hasher.is_some();
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        drop(self.hasher.take());
+        self.stage.clear(&self.shore.destination);
+        self.shore.known.sync();
+    }
+
+    fn answer(&self, answer: Answer) {
+        // Nobody listens any more when the session is over.
+        let _ = self.answers.send(answer);
+    }
+
+    fn act(&mut self, action: Action) {
+        let destination = &self.shore.destination;
+        match action {
+            Action::Walk { deep, skip } => self.walk(deep, &skip),
+            Action::HashFirst { dirs } => {
+                if let Some(hasher) = &self.hasher {
+                    hasher.hash_first(&dirs);
+                }
+            }
+            Action::Open { id, size, bases } => {
+                if let Err(why) = self.stage.open(destination, id, size, &bases) {
+                    self.answer(Answer::Staged { id, result: Err(why) });
+                }
+            }
+            Action::AddBasis { id, basis } => {
+                if let Err(why) = self.stage.add_basis(destination, id, &basis) {
+                    self.answer(Answer::Staged { id, result: Err(why) });
+                }
+            }
+            Action::Write { id, at, ops, wire_bytes } => {
+                if let Err(why) = self.stage.write(id, at, &ops) {
+                    self.answer(Answer::Staged { id, result: Err(why) });
+                }
+                self.answer(Answer::Written { id, wire_bytes });
+            }
+            Action::Seal { id, hash } => match self.stage.seal(&self.shore.known, id, hash) {
+                Ok(Sealed::Right) => self.answer(Answer::Staged { id, result: Ok(()) }),
+                Ok(Sealed::Mismatch { level, values }) => {
+                    self.answer(Answer::Mismatched { id, level, values });
+                }
+                Err(why) => self.answer(Answer::Staged { id, result: Err(why) }),
+            },
+            Action::StagePack { id, files, hash, wire_bytes } => {
+                let result = self.stage.pack(destination, id, files, hash);
+                self.answer(Answer::Written { id, wire_bytes });
+                self.answer(Answer::PackStaged { id, result });
+            }
+            Action::Drop { id } => self.stage.drop_change(destination, id),
+            Action::Commit { steps, dirs } => {
+                let results = commit::commit(&self.shore, &mut self.stage, steps, &dirs);
+                self.answer(Answer::Committed(results));
+            }
+            Action::Ask(question) => asks::answer(&self.shore, question, &mut |down| {
+                self.answer(Answer::Down(Box::new(down)));
+            }),
+            Action::SaveLeft(left) => {
+                if let Err(error) = self.shore.known.cache().set_left(&self.scope, &left) {
+                    tracing::warn!(%error, "the names set aside are not kept");
+                }
+            }
+            Action::Send(_) | Action::Close => {}
+        }
+    }
+
+    fn walk(&mut self, deep: bool, skip: &BTreeSet<RelPath>) {
+        drop(self.hasher.take());
+        let contents = self.shore.known.for_scan(deep);
+        let filter = |path: &RelPath, _| if skip.contains(path) { Verdict::Excluded } else { Verdict::Take };
+        let options = Options {
+            filter: &filter,
+            before_list: &|_, _| {},
+            hashing: Hashing::Later,
+            n_threads: 0,
+            progress: &self.progress,
+            stop: &self.stop,
+        };
+        let scanned = match scan(self.shore.destination.root(), &contents, &options) {
+            Ok(scanned) => scanned,
+            Err(error) => return self.answer(Answer::Fault(error.to_string())),
+        };
+        drop(contents);
+        let tree = Tree::new(scanned.root);
+        let pending = scanned.findings.pending;
+        let bytes_to_hash =
+            pending.iter().map(|path| tree.get(path).and_then(Node::as_leaf).map_or(0, |leaf| leaf.size));
+        let walked = Walked {
+            bytes_to_hash: bytes_to_hash.sum(),
+            n_unreadable: scanned.findings.unreadable.len() as u64,
+            tree,
+        };
+        self.answer(Answer::Walked(walked));
+        if !pending.is_empty() {
+            self.hasher = Some(Hasher::start(self.shore.clone(), pending, deep, self.answers.clone()));
+        }
+    }
+}
