@@ -101,16 +101,21 @@ fn after_a_full_disk_the_file_is_opened_again() {
     assert_eq!(cache.take_damage(), None);
 }
 
+/// A folder in memory where the system has one: these tests wait for no disk.
+fn quick_folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder")
+}
+
 /// Damages the bytes of a filled cache in many ways; `change` gets them and a random source.
 fn fuzz(test: &str, rounds: usize, change: impl Fn(&mut Vec<u8>, &mut Random)) {
     let mut random = Random::seeded(test);
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = quick_folder();
     let (cache, _) = Cache::open(folder.path()).expect("it opens");
     fill(&cache);
     drop(cache);
     let whole = fs::read(folder.path().join("cache.redb")).expect("the file");
     for _ in 0..rounds {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = quick_folder();
         let mut bytes = whole.clone();
         change(&mut bytes, &mut random);
         fs::write(folder.path().join("cache.redb"), &bytes).expect("a file");
