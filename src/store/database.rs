@@ -25,19 +25,29 @@ const ASIDE_PREFIX: &str = "cache.damaged-";
 const PAGE_CACHE_BYTES: usize = 16 << 20;
 
 /// An open database whose closing cannot panic: on a damaged file redb may meet the damage once more.
-pub struct Held(Option<Database>);
+pub struct Held {
+    database: Option<Database>,
+    /// Whether this is memory while the file cannot be used.
+    is_stand_in: bool,
+}
+
+impl Held {
+    fn new(database: Database) -> Arc<Self> {
+        Arc::new(Self { database: Some(database), is_stand_in: false })
+    }
+}
 
 impl std::ops::Deref for Held {
     type Target = Database;
 
     fn deref(&self) -> &Database {
-        self.0.as_ref().expect("a database is held until it is dropped")
+        self.database.as_ref().expect("a database is held until it is dropped")
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let database = self.0.take();
+        let database = self.database.take();
         let _ = guarded(|| {
             drop(database);
             Ok(())
@@ -52,6 +62,8 @@ pub struct Store {
     database: RwLock<Arc<Held>>,
     /// Whether anything was written since the last sync.
     is_dirty: AtomicBool,
+    /// Whether the disk refused something: redb then answers no more until it is opened again.
+    is_failed: AtomicBool,
     /// Why the file was set aside while it was open; said once by the caller.
     damage: Mutex<Option<String>>,
 }
@@ -80,11 +92,12 @@ impl Store {
         Ok(Self::with(None, open_memory()?))
     }
 
-    fn with(folder: Option<PathBuf>, database: Database) -> Self {
+    pub(super) fn with(folder: Option<PathBuf>, database: Database) -> Self {
         Self {
             folder,
-            database: RwLock::new(Arc::new(Held(Some(database)))),
+            database: RwLock::new(Held::new(database)),
             is_dirty: AtomicBool::new(false),
+            is_failed: AtomicBool::new(false),
             damage: Mutex::new(None),
         }
     }
@@ -94,7 +107,10 @@ impl Store {
         let database = self.current();
         match guarded(|| work(&database)) {
             Ok(found) => found,
-            Err(Fault::Failed(_)) => None,
+            Err(Fault::Failed(_)) => {
+                self.is_failed.store(true, Ordering::Release);
+                None
+            }
             Err(Fault::Damaged(why)) => {
                 self.replace(database, why);
                 None
@@ -111,8 +127,11 @@ impl Store {
         self.commit(Durability::None, work)
     }
 
-    /// Brings everything written so far to the disk.
+    /// Brings everything written so far to the disk; tries the file again if it failed before.
     pub fn sync(&self) -> Result<(), CacheError> {
+        if self.is_failed.load(Ordering::Acquire) {
+            self.reopen();
+        }
         if !self.is_dirty.swap(false, Ordering::AcqRel) {
             return Ok(());
         }
@@ -155,7 +174,30 @@ impl Store {
                 self.replace(database, why.clone());
                 Err(CacheError::Damaged { why })
             }
-            done => Ok(done?),
+            Err(fault @ Fault::Failed(_)) => {
+                self.is_failed.store(true, Ordering::Release);
+                Err(fault.into())
+            }
+            Ok(done) => Ok(done),
+        }
+    }
+
+    /// Opens the file again after the disk refused something; memory stands in until it can be.
+    fn reopen(&self) {
+        let Some(folder) = &self.folder else { return };
+        let mut current = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        if !current.is_stand_in {
+            let Ok(memory) = open_memory() else { return };
+            // Closes the file, unless someone still reads from it: then the next call succeeds.
+            *current = Arc::new(Held { database: Some(memory), is_stand_in: true });
+        }
+        let opened = open_file(&folder.join(FILE_NAME), true).or_else(|fault| match fault {
+            Fault::Damaged(why) => self.begin_anew(folder, why),
+            failed => Err(failed),
+        });
+        if let Ok(database) = opened {
+            *current = Held::new(database);
+            self.is_failed.store(false, Ordering::Release);
         }
     }
 
@@ -166,14 +208,25 @@ impl Store {
             return;
         }
         let fresh = match &self.folder {
-            Some(folder) => set_aside(folder)
-                .map_err(|source| Fault::Failed(source.into()))
-                .and_then(|_| open_file(&folder.join(FILE_NAME), false)),
-            None => open_memory(),
+            Some(folder) => self.begin_anew(folder, why),
+            None => {
+                self.say(why);
+                open_memory()
+            }
         };
-        let Ok(fresh) = fresh.or_else(|_| open_memory()) else { return };
-        *current = Arc::new(Held(Some(fresh)));
-        drop(current);
+        if let Ok(fresh) = fresh.or_else(|_| open_memory()) {
+            *current = Held::new(fresh);
+        }
+    }
+
+    /// Sets the file aside and opens an empty one.
+    fn begin_anew(&self, folder: &Path, why: String) -> Result<Database, Fault> {
+        self.say(why);
+        set_aside(folder).map_err(|source| Fault::Failed(source.into()))?;
+        open_file(&folder.join(FILE_NAME), false)
+    }
+
+    fn say(&self, why: String) {
         *self.damage.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
     }
 }

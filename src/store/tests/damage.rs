@@ -2,6 +2,7 @@
 
 use super::*;
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 #[test]
 fn a_file_of_another_format_is_set_aside() {
@@ -50,16 +51,71 @@ fn what_was_not_synced_may_be_lost_but_nothing_else() {
     assert_eq!(killed.word("late"), None);
 }
 
+/// A disk that is full while `is_full` says so.
+#[derive(Debug)]
+struct FullDisk {
+    memory: redb::backends::InMemoryBackend,
+    is_full: Arc<AtomicBool>,
+}
+
+impl redb::StorageBackend for FullDisk {
+    fn len(&self) -> Result<u64, std::io::Error> {
+        self.memory.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), std::io::Error> {
+        self.memory.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), std::io::Error> {
+        self.memory.set_len(len)
+    }
+
+    fn sync_data(&self) -> Result<(), std::io::Error> {
+        self.memory.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), std::io::Error> {
+        if self.is_full.load(Ordering::Relaxed) {
+            return Err(std::io::ErrorKind::StorageFull.into());
+        }
+        self.memory.write(offset, data)
+    }
+}
+
+#[test]
+fn after_a_full_disk_the_file_is_opened_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (cache, _) = Cache::open(folder.path()).expect("it opens");
+    fill(&cache);
+    drop(cache);
+    let is_full = Arc::new(AtomicBool::new(false));
+    let disk = FullDisk { memory: Default::default(), is_full: is_full.clone() };
+    let database = redb::Database::builder().create_with_backend(disk).expect("it is made");
+    let store = Store::with(Some(folder.path().to_path_buf()), database);
+    let cache = Cache { store: Arc::new(store) };
+    is_full.store(true, Ordering::Relaxed);
+    cache.set_word("client", b"not me").and_then(|()| cache.sync()).expect_err("the disk is full");
+    cache.sync().expect("the file takes over");
+    assert_eq!(check_or_absent(&cache), ALL_RIGHT);
+    assert_eq!(cache.take_damage(), None);
+}
+
+/// A folder in memory where the system has one: these tests wait for no disk.
+fn quick_folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder")
+}
+
 /// Damages the bytes of a filled cache in many ways; `change` gets them and a random source.
 fn fuzz(test: &str, rounds: usize, change: impl Fn(&mut Vec<u8>, &mut Random)) {
     let mut random = Random::seeded(test);
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = quick_folder();
     let (cache, _) = Cache::open(folder.path()).expect("it opens");
     fill(&cache);
     drop(cache);
     let whole = fs::read(folder.path().join("cache.redb")).expect("the file");
     for _ in 0..rounds {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = quick_folder();
         let mut bytes = whole.clone();
         change(&mut bytes, &mut random);
         fs::write(folder.path().join("cache.redb"), &bytes).expect("a file");
