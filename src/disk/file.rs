@@ -87,14 +87,15 @@ impl File {
         }
     }
 
-    /// Gives the first `size` bytes to `sink` in one pass, holes as zeros, until `is_stopped`;
-    /// returns the bytes given, fewer when the file ends earlier.
+    /// Gives the first `size` bytes to `sink` in one pass, holes as zeros; returns the
+    /// bytes given, fewer when the file ends earlier. `told` hears the bytes of each piece and says
+    /// whether to end there.
     pub fn feed(
         &self,
         size: u64,
         buffer: &mut Vec<u8>,
         sink: &mut dyn ContentSink,
-        is_stopped: &dyn Fn(u64) -> bool,
+        told: &dyn Fn(u64) -> bool,
     ) -> io::Result<u64> {
         let holes = if self.opened.has_holes() { self.holes()? } else { Vec::new() };
         buffer.resize(READ_BYTES, 0);
@@ -106,7 +107,7 @@ impl File {
                 let n_read = self.read_at(&mut buffer[..want], at)?;
                 sink.update(&buffer[..n_read]);
                 at += n_read as u64;
-                if n_read < want || is_stopped(n_read as u64) {
+                if n_read < want || told(n_read as u64) {
                     return Ok(at);
                 }
             }
@@ -114,7 +115,9 @@ impl File {
             if zeros > 0 {
                 sink.update_zeros(zeros);
                 at += zeros;
-                is_stopped(zeros);
+                if told(zeros) {
+                    return Ok(at);
+                }
             }
         }
         Ok(at)

@@ -113,6 +113,14 @@ impl Findings {
         self.unreadable.is_empty() && self.unstable.is_empty()
     }
 
+    /// Whether something at or below a path that is not in the tree may exist all the same, because
+    /// it could not be seen or read: it must not be deleted elsewhere.
+    pub fn hides(&self, path: &RelPath) -> bool {
+        let unreadable = self.unreadable.iter().map(|unreadable| &unreadable.path);
+        let mut hidden = unreadable.chain(&self.unstable);
+        hidden.any(|hidden| path.is_at_or_below(hidden) || hidden.is_at_or_below(path))
+    }
+
     /// Directories of which not all names are known: no delete in them may be concluded.
     pub fn incomplete_dirs(&self) -> impl Iterator<Item = &RelPath> {
         let listings = self.unreadable.iter().filter(|unreadable| unreadable.what == What::Listing);

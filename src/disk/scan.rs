@@ -60,6 +60,16 @@ pub struct Rescan {
     pub findings: Findings,
 }
 
+impl Rescan {
+    /// Brings the identities of an earlier scan up to date.
+    pub fn renew(&self, dirs: &mut BTreeMap<RelPath, DirId>) {
+        for path in &self.removed {
+            dirs.remove(path);
+        }
+        dirs.extend(self.added.iter().map(|(path, id)| (path.clone(), *id)));
+    }
+}
+
 /// Where the tree may differ from an earlier scan.
 #[derive(Clone, Debug, Default)]
 pub struct Touched {
@@ -70,7 +80,7 @@ pub struct Touched {
     pub whole: BTreeSet<RelPath>,
 }
 
-/// Lists what was touched again and brings an earlier scan up to date.
+/// Lists what was touched again and brings an earlier scan, its `tree` and `dirs`, up to date.
 ///
 /// Subdirectories that stand as before (same path and identity) are kept as they are; others are
 /// scanned whole. A touched directory that is gone, new or another than before makes the nearest

@@ -30,7 +30,7 @@ pub(super) fn walk(
     start: Vec<RelPath>,
     enters: &(dyn Fn(&RelPath, DirId) -> bool + Sync),
 ) -> Result<Walked, ScanError> {
-    let uid = root.stat(&RelPath::root()).map_err(ScanError::Root)?.map_or(0, |stat| stat.uid);
+    let uid = check_root(root)?.uid;
     let lister = Lister { root, contents, options, uid };
     let queue = Queue::new(start);
     on_all_cores(options.n_threads, &|| list_from(&queue, &lister, enters));
@@ -43,7 +43,15 @@ pub(super) fn walk(
     walked.hash(&lister);
     check_stop(options)?;
     walked.gather();
+    check_root(root)?;
     Ok(walked)
+}
+
+/// Refuses a root that was removed while we hold it: it would list as empty.
+fn check_root(root: &Root) -> Result<Stat, ScanError> {
+    let stat = root.stat(&RelPath::root()).map_err(ScanError::Root)?;
+    let standing = stat.filter(|stat| stat.n_links > 0);
+    standing.ok_or_else(|| ScanError::Root(io::ErrorKind::NotFound.into()))
 }
 
 fn check_stop(options: &Options) -> Result<(), ScanError> {

@@ -127,6 +127,15 @@ fn a_raised_stop_flag_ends_the_scan() {
 }
 
 #[test]
+fn a_root_that_was_removed_is_not_an_empty_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = root(dir.path());
+    assert!(scan_all(&root, &Memory::default()).is_ok());
+    dir.close().unwrap();
+    assert!(matches!(scan_all(&root, &Memory::default()), Err(ScanError::Root(_))));
+}
+
+#[test]
 fn names_too_deep_make_the_listing_incomplete() {
     let dir = tempfile::tempdir().unwrap();
     let deep = vec!["d"; 128].join("/");
@@ -151,6 +160,8 @@ fn what_cannot_be_read_is_named_and_left_out() {
     let scan = scan_all(&root(dir.path()), &memory).unwrap();
     let whats: Vec<_> = scan.findings.unreadable.iter().map(|one| (one.path.clone(), one.what)).collect();
     assert_eq!(whats, [(path("closed"), What::Listing), (path("secret"), What::Entry)]);
+    assert!(["closed/any", "closed", "secret"].iter().all(|hidden| scan.findings.hides(&path(hidden))));
+    assert!(!scan.findings.hides(&path("secret-2")));
     assert!(tree_of(&scan).get(&path("secret")).is_none());
     assert!(tree_of(&scan).dir(&path("closed")).is_some_and(|dir| dir.entries().is_empty()));
     // At a destination the same is ours to open, and is closed again.
@@ -224,8 +235,7 @@ fn a_rescan_of_what_was_touched_equals_a_full_scan() {
             let rescan = with_options(Hashing::Now, |options| {
                 rescan(&root, &tree, &dirs, &touched, &memory, options).unwrap()
             });
-            dirs.retain(|path, _| !rescan.removed.contains(path));
-            dirs.extend(rescan.added);
+            rescan.renew(&mut dirs);
             tree = rescan.tree;
             let full = scan_all(&root, &memory).unwrap();
             assert_eq!(dirs, full.dirs);
