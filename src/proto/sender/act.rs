@@ -123,7 +123,11 @@ pub enum News {
         path: RelPath,
         target_bytes: u64,
     },
-    Done(Change),
+    /// Verified and durable; `existed`: something was at the path before.
+    Done {
+        change: Change,
+        existed: bool,
+    },
     Refused {
         path: RelPath,
         why: Refusal,

@@ -18,12 +18,13 @@ impl Sender {
                     self.actions.push_back(Action::CloseDelta { id });
                 }
                 for change in sent.changes.into_iter().flatten() {
+                    let existed = tree.get(change.path()).is_some();
                     if apply(&mut tree, &change).is_err() {
                         self.in_doubt = true;
                     }
                     self.without_basis.remove(change.path());
                     self.tries.remove(change.path());
-                    self.tell(News::Done(change));
+                    self.tell(News::Done { change, existed });
                 }
             }
         }

@@ -164,6 +164,16 @@ impl Sender {
         self.actions.pop_front()
     }
 
+    /// Whether it only tells the changes.
+    pub fn is_dry_run(&self) -> bool {
+        self.config.dry_run
+    }
+
+    /// The destination as it is known.
+    pub fn destination_tree(&self) -> Option<&Tree> {
+        self.acknowledged.as_ref()
+    }
+
     /// The source was scanned, or scanned again.
     pub fn source(&mut self, mut source: Source, now_ms: u64) {
         self.now_ms = now_ms;
