@@ -65,7 +65,7 @@ pub(super) struct Aligner<'a> {
 impl<'a> Aligner<'a> {
     pub(super) fn new(signatures: &'a [RangeSignature]) -> Self {
         let mut layers: Vec<Layer> = Vec::new();
-        let mut sorted: Vec<_> = signatures.iter().filter(|signature| signature.n_blocks() > 0).collect();
+        let mut sorted: Vec<_> = signatures.iter().filter(|signature| !signature.is_empty()).collect();
         sorted.sort_by_key(|signature| (signature.block_bytes(), signature.offset()));
         for signature in sorted {
             let block_bytes = signature.block_bytes() as usize;
@@ -104,11 +104,14 @@ impl<'a> Aligner<'a> {
     /// a group and a block, wants to be the start of the next window.
     pub(super) fn pieces(&mut self, window: &[u8], at: u64, is_last: bool) -> Vec<Piece> {
         self.n_disproved = 0;
+        let Some(finest) = self.layers.first().map(|layer| layer.block_bytes) else {
+            self.push(at, 0, window.len(), None);
+            return std::mem::take(&mut self.pieces);
+        };
         let mut budget = 2 * window.len() + 64 * 1024;
         let mut n_matched = 0;
-        let finest = self.layers.first().map_or(usize::MAX, |layer| layer.block_bytes);
         let mut here = 0;
-        while window.len() - here >= finest {
+        while here < window.len() && (is_last || window.len() - here >= finest) {
             let predicted = self.predict(window, at, here);
             let gap_end = predicted.as_ref().map_or(window.len(), |run| run.start);
             match self.search(window, here, gap_end, &mut budget) {
@@ -148,10 +151,10 @@ impl<'a> Aligner<'a> {
     /// Up to where a window is literal when nothing more was found in it: the last block, which may
     /// go on, and the group it begins in are left for the next window.
     fn give_up(&self, window_len: usize, at: u64, here: usize, is_last: bool) -> usize {
-        if is_last || self.layers.is_empty() {
+        if is_last {
             return window_len;
         }
-        let searched = window_len - self.margin() as usize;
+        let searched = window_len.saturating_sub(self.margin() as usize);
         let to_border = ((at + searched as u64) % GROUP_BYTES as u64) as usize;
         searched.saturating_sub(to_border).max(here)
     }
@@ -169,7 +172,8 @@ impl<'a> Aligner<'a> {
                 break;
             }
         }
-        let full = best.as_ref().is_some_and(|run| run.len >= self.stride * self.layers[0].block_bytes);
+        let least = self.stride * self.layers[0].block_bytes;
+        let full = best.as_ref().is_some_and(|run| run.start == here && run.len >= least);
         self.stride = if full { (self.stride * 2).min(LAST_STRIDE) } else { FIRST_STRIDE };
         best
     }
@@ -235,7 +239,10 @@ impl<'a> Layer<'a> {
         let first = equal.iter().position(|equal| *equal)?;
         let n_equal = equal[first..].iter().take_while(|equal| **equal).count();
         let skipped = first * self.block_bytes;
-        Some(Run { start: start + skipped, len: n_equal * self.block_bytes, from: from + skipped as u64 })
+        let from = from + skipped as u64;
+        // The last block of a range may be short.
+        let len = (n_equal * self.block_bytes).min((signature.end() - from) as usize);
+        Some(Run { start: start + skipped, len, from })
     }
 
     /// The first block that stands in a gap; none when the budget runs out, in bytes of strong hashes.
@@ -336,7 +343,7 @@ mod tests {
         let resolved: u64 = first.iter().map(|piece| piece.len).sum();
         assert!((100_000 - 101..=100_000).contains(&resolved), "{resolved}");
         let second = aligner.pieces(&target[resolved as usize..], resolved, true);
-        assert_eq!(second[0].from, Some(resolved - 4));
-        assert!(second.last().unwrap().len < 101);
+        let rest = Piece { at: resolved, len: 300_004 - resolved, from: Some(resolved - 4) };
+        assert_eq!(second, [rest]);
     }
 }

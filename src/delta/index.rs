@@ -101,9 +101,10 @@ impl Indexer {
             self.close_group();
         }
         let groups = GroupTree::from_values(size, self.values).expect("a value for each group");
-        let signature = self.blocks.map(|blocks| {
+        let signature = self.blocks.map(|mut blocks| {
+            blocks.entries.extend(entries_of(&blocks.open, blocks.block_bytes, KEPT_STRONG_BYTES));
             BlockSignature::parse(0, size, blocks.block_bytes, KEPT_STRONG_BYTES, blocks.entries)
-                .expect("an entry for each whole block")
+                .expect("an entry for each block")
         });
         ContentIndex { hash: groups.root(), size, groups: Some(groups), signature }
     }

@@ -9,12 +9,12 @@ use std::ops::Range;
 
 use super::align::{Aligner, Piece};
 use super::blocks::RangeSignature;
+use super::dense;
 use super::frames::{Frames, Stopped};
 use super::groups::{GroupTags, GroupTree, group_value, node_bytes, tag_of};
-use super::ops::Op;
 use super::zeros::{Stretch, stretches};
 use crate::model::ContentHash;
-use crate::model::limits::{DELTA_AIM_BYTES, GROUP_BYTES, MIB, WINDOW_BYTES};
+use crate::model::limits::{GROUP_BYTES, MIB, WINDOW_BYTES};
 
 pub use super::frames::{DeltaStats, Emit};
 
@@ -24,19 +24,6 @@ const READ_BYTES: u64 = MIB as u64;
 const _: () = assert!(READ_BYTES as usize <= WINDOW_BYTES && READ_BYTES.is_multiple_of(GROUP));
 /// From so many groups on they are verified beside the block sieve, on another core.
 const BESIDE_GROUPS: usize = 8;
-
-/// What it costs to write an op down, about: a literal's, a copy's, a blocks op's frame of numbers.
-const LITERAL_COST: u64 = 4;
-const SAME_COST: u64 = 5;
-const COPY_COST: u64 = 11;
-const BLOCKS_COST: u64 = 18;
-/// Copies from which on a stretch may be shorter as one `fast_rsync` delta, longest copy in it, and
-/// longest stretch on both sides.
-const STRETCH_COPIES: usize = 4;
-const STRETCH_COPY_BYTES: u64 = 16 * 1024;
-const STRETCH_BYTES: u64 = MIB as u64;
-/// A window with more disproved weak hashes is not shown to `fast_rsync`, whose time they would take.
-const DISPROVED: usize = 64;
 
 /// Reads at an offset. Short reads are allowed, 0 is the end.
 pub trait ReadAt {
@@ -270,12 +257,12 @@ impl Sieve<'_> {
 
     fn send_pieces(&mut self, mut pieces: &[Piece], window: &[u8], window_at: u64) -> Result<(), Ended> {
         while let Some(piece) = pieces.first() {
-            let stretch = stretch_len(pieces);
+            let stretch = dense::stretch_len(pieces);
             if stretch > 0 {
-                let (dense, rest) = pieces.split_at(stretch);
-                match self.recode(dense, window, window_at) {
+                let (short, rest) = pieces.split_at(stretch);
+                match dense::recode(short, &self.aligner, self.basis_index(), window, window_at) {
                     Some(op) => self.frames.blocks(op)?,
-                    None => dense.iter().try_for_each(|piece| self.send_piece(piece, window, window_at))?,
+                    None => short.iter().try_for_each(|piece| self.send_piece(piece, window, window_at))?,
                 }
                 pieces = rest;
             } else {
@@ -297,65 +284,6 @@ impl Sieve<'_> {
             Stretch::Bytes(bytes) => self.frames.literal(bytes),
         })
     }
-
-    /// The pieces of a dense stretch as one `fast_rsync` delta, if that is shorter.
-    fn recode(&self, pieces: &[Piece], window: &[u8], window_at: u64) -> Option<Op> {
-        if self.aligner.n_disproved() > DISPROVED {
-            return None;
-        }
-        let copies = || pieces.iter().filter_map(|piece| Some((piece.from?, piece.len)));
-        let first = copies().map(|(from, _)| from).min()?;
-        let last = copies().map(|(from, len)| from + len).max()?;
-        let signature = self.aligner.covering(first, last)?.sub_range(first..last);
-        let (at, len) = (pieces[0].at, pieces.iter().map(|piece| piece.len).sum::<u64>());
-        let start = (at - window_at) as usize;
-        let limit = pieces.iter().map(cost).sum::<u64>().saturating_sub(BLOCKS_COST);
-        let target = &window[start..start + len as usize];
-        let delta = signature.diff(target, (limit as usize).min(DELTA_AIM_BYTES)).ok()?;
-        Some(Op::Blocks {
-            basis: self.basis_index(),
-            offset: signature.offset(),
-            len: u32::try_from(signature.len()).ok()?,
-            target_len: u32::try_from(len).ok()?,
-            delta,
-        })
-    }
-}
-
-/// Bytes that a piece takes as an op of its own.
-fn cost(piece: &Piece) -> u64 {
-    match piece.from {
-        None => LITERAL_COST + piece.len,
-        Some(from) if from == piece.at => SAME_COST,
-        Some(_) => COPY_COST,
-    }
-}
-
-/// Number of pieces at the start that are many short copies, close together on both sides; else 0.
-fn stretch_len(pieces: &[Piece]) -> usize {
-    let (mut n_copies, mut target_bytes) = (0, 0);
-    let mut basis: Option<Range<u64>> = None;
-    let mut len = 0;
-    for (piece, count) in pieces.iter().zip(1..) {
-        target_bytes += piece.len;
-        if target_bytes > STRETCH_BYTES || piece.len > STRETCH_COPY_BYTES {
-            break;
-        }
-        if let Some(from) = piece.from {
-            let held = basis.unwrap_or(from..from);
-            let held = held.start.min(from)..held.end.max(from + piece.len);
-            if held.end - held.start > STRETCH_BYTES {
-                break;
-            }
-            basis = Some(held);
-            n_copies += 1;
-            len = count;
-        } else if count == 1 {
-            // A stretch starts with a copy: what is before is a literal anyway.
-            break;
-        }
-    }
-    if n_copies < STRETCH_COPIES { 0 } else { len }
 }
 
 /// The parts of the pieces inside a range.
