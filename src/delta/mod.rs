@@ -17,6 +17,7 @@ pub mod ops;
 pub mod rebuild;
 pub mod sieve;
 mod weak;
+mod window;
 mod zeros;
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::blocks::RangeSignature;
 use super::dense;
 use super::frames::{Frames, Stopped};
 use super::groups::{GroupTags, GroupTree, group_value, node_bytes, tag_of};
+use super::window::Window;
 use super::zeros::{Stretch, stretches};
 use crate::model::ContentHash;
 use crate::model::limits::{GROUP_BYTES, MIB, WINDOW_BYTES};
@@ -20,7 +21,7 @@ pub use super::frames::{DeltaStats, Emit};
 
 const GROUP: u64 = GROUP_BYTES as u64;
 /// Bytes of the target that are read at a time.
-const READ_BYTES: u64 = MIB as u64;
+const READ_BYTES: u64 = 2 * MIB as u64;
 const _: () = assert!(READ_BYTES as usize <= WINDOW_BYTES && READ_BYTES.is_multiple_of(GROUP));
 /// From so many groups on they are verified beside the block sieve, on another core.
 const BESIDE_GROUPS: usize = 8;
@@ -114,6 +115,7 @@ pub fn sieve<'a>(
         coarse: coarse_tags(target, basis),
         aligner: Aligner::new(basis.map_or(&[], |basis| &basis.signatures)),
         frames: Frames::new(from, emit),
+        window: Window::default(),
     };
     match sieve.run(from) {
         Ok(()) => Ok(sieve.frames.stats),
@@ -141,6 +143,12 @@ enum Ended {
     Error(DeltaError),
 }
 
+impl From<DeltaError> for Ended {
+    fn from(error: DeltaError) -> Self {
+        Self::Error(error)
+    }
+}
+
 impl From<Stopped> for Ended {
     fn from(_: Stopped) -> Self {
         Self::Stopped
@@ -153,6 +161,7 @@ struct Sieve<'a> {
     coarse: Option<GroupTags>,
     aligner: Aligner<'a>,
     frames: Frames<'a>,
+    window: Window,
 }
 
 impl Sieve<'_> {
@@ -208,50 +217,33 @@ impl Sieve<'_> {
 
     /// Reads, verifies and sends a range that starts in a group and ends with one.
     fn send_range(&mut self, range: Range<u64>) -> Result<(), Ended> {
-        let margin = self.aligner.margin();
-        let first_group = range.start / GROUP * GROUP;
-        let mut window_at = first_group.saturating_sub(margin);
-        let mut window = Vec::new();
-        self.read(&mut window, window_at..first_group)?;
-        let mut next = first_group;
+        let (content, margin) = (self.target.content, self.aligner.margin());
+        let mut next = range.start / GROUP * GROUP;
+        let mut window = std::mem::take(&mut self.window);
+        window.restart(next.saturating_sub(margin));
+        window.read_to(content, next)?;
         while next < range.end {
             let end = (next + READ_BYTES).min(range.end);
-            let verify_from = window.len();
-            self.read(&mut window, next..end)?;
-            let verify_to = window.len();
+            let verify_from = window.n_held();
+            window.read_to(content, end)?;
+            let verify_to = window.n_held();
+            self.frames.stats.read += end - next;
             let is_last = end == range.end;
             if is_last {
-                self.read(&mut window, end..(end + margin).min(self.target.size))?;
+                window.read_to(content, (end + margin).min(self.target.size))?;
             }
-            let (groups, aligner) = (&window[verify_from..verify_to], &mut self.aligner);
+            let (groups, aligner) = (&window.bytes()[verify_from..verify_to], &mut self.aligner);
             let (tree, hash) = (self.target.groups, self.target.hash);
             let verify = || verify_groups(tree, hash, groups, next);
-            let (verified, pieces) =
-                beside(groups.len(), verify, || aligner.pieces(&window, window_at, is_last));
-            verified.map_err(|at| Ended::Error(DeltaError::Changed { at }))?;
+            let cut = || aligner.pieces(window.bytes(), window.at(), is_last);
+            let (verified, pieces) = beside(groups.len(), verify, cut);
+            verified.map_err(|at| DeltaError::Changed { at })?;
             let resolved = pieces.iter().map(|piece| piece.len).sum::<u64>();
-            self.send_pieces(&clipped(pieces, &range), &window, window_at)?;
-            window.drain(..resolved as usize);
-            window_at += resolved;
+            self.send_pieces(&clipped(pieces, &range), window.bytes(), window.at())?;
+            window.advance(resolved as usize);
             next = end;
         }
-        Ok(())
-    }
-
-    /// Appends a range of the target to the window.
-    fn read(&mut self, window: &mut Vec<u8>, range: Range<u64>) -> Result<(), Ended> {
-        let (mut at, held) = (range.start, window.len());
-        window.resize(held + (range.end - range.start) as usize, 0);
-        self.frames.stats.read += range.end - range.start;
-        while at < range.end {
-            let rest = &mut window[held + (at - range.start) as usize..];
-            match self.target.content.read_at(rest, at) {
-                Ok(0) => return Err(Ended::Error(DeltaError::Changed { at })),
-                Ok(n_read) => at += n_read as u64,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(Ended::Error(DeltaError::Read { at, source })),
-            }
-        }
+        self.window = window;
         Ok(())
     }
 
