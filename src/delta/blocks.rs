@@ -8,6 +8,7 @@ use fast_rsync::{Signature, SignatureOptions, apply_limited};
 use std::io;
 use std::ops::Range;
 
+use super::cores::both;
 use crate::model::limits::{
     BLOCK_BYTES_MAX, BLOCK_BYTES_MIN, FILE_BYTES, GIB, MIB, STRONG_BYTES_MAX, STRONG_BYTES_MIN, WINDOW_BYTES,
 };
@@ -18,6 +19,10 @@ pub const WEAK_BYTES: usize = 4;
 pub const KEPT_STRONG_BYTES: u8 = 8;
 /// What `fast_rsync` writes before the entries of a signature: magic, block size, strong size.
 const HEADER_BYTES: usize = 12;
+/// `fast_rsync` hashes so many blocks at once, the rest one by one, far slower.
+pub(super) const LANES: usize = 8;
+/// From here on blocks are compared on two cores.
+const SPREAD_BYTES: u64 = MIB as u64;
 const MD4_MAGIC: [u8; 4] = 0x7273_0136_u32.to_be_bytes();
 
 /// Block signature of a range of a basis: an entry (weak hash, strong hash) for each block, aligned
@@ -233,7 +238,15 @@ impl RangeSignature {
             return Vec::new();
         }
         let entry_bytes = entry_bytes(self.strong_bytes);
-        let entries = entries_of(&bytes[..compared as usize], self.block_bytes, self.strong_bytes);
+        let bytes = &bytes[..compared as usize];
+        let half = compared / 2 - compared / 2 % (block * LANES as u64);
+        let (head, tail) = bytes.split_at(if compared < SPREAD_BYTES { 0 } else { half as usize });
+        let (mut entries, tail) = both(
+            !head.is_empty(),
+            || entries_of(head, self.block_bytes, self.strong_bytes),
+            || entries_of(tail, self.block_bytes, self.strong_bytes),
+        );
+        entries.extend(tail);
         let expected = &self.entries[block_index * entry_bytes..][..entries.len()];
         let pairs = entries.chunks_exact(entry_bytes).zip(expected.chunks_exact(entry_bytes));
         match entries == expected {

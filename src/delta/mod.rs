@@ -8,6 +8,7 @@
 
 mod align;
 pub mod blocks;
+mod cores;
 mod dense;
 mod frames;
 pub mod groups;

@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use super::align::{Aligner, Piece};
 use super::blocks::RangeSignature;
+use super::cores::both;
 use super::dense;
 use super::frames::{Frames, Stopped};
 use super::groups::{GroupTags, GroupTree, group_value, node_bytes, tag_of};
@@ -236,7 +237,7 @@ impl Sieve<'_> {
             let (tree, hash) = (self.target.groups, self.target.hash);
             let verify = || verify_groups(tree, hash, groups, next);
             let cut = || aligner.pieces(window.bytes(), window.at(), is_last);
-            let (verified, pieces) = beside(groups.len(), verify, cut);
+            let (verified, pieces) = both(groups.len() >= BESIDE_GROUPS * GROUP_BYTES, verify, cut);
             verified.map_err(|at| DeltaError::Changed { at })?;
             let resolved = pieces.iter().map(|piece| piece.len).sum::<u64>();
             self.send_pieces(&clipped(pieces, &range), window.bytes(), window.at())?;
@@ -303,20 +304,4 @@ fn verify_groups(tree: Option<&GroupTree>, hash: ContentHash, bytes: &[u8], at: 
         }
     }
     Ok(())
-}
-
-/// Runs both, the first on another core when there is enough to do.
-fn beside<A: Send, B>(
-    n_bytes: usize,
-    first: impl FnOnce() -> A + Send,
-    second: impl FnOnce() -> B,
-) -> (A, B) {
-    if n_bytes < BESIDE_GROUPS * GROUP_BYTES {
-        return (first(), second());
-    }
-    std::thread::scope(|scope| {
-        let first = scope.spawn(first);
-        let second = second();
-        (first.join().expect("hashing does not panic"), second)
-    })
 }
