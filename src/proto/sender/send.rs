@@ -222,7 +222,9 @@ impl Sender {
             }
             dirs.insert(parent);
             message_bytes += more;
-            content_bytes += leaf.size;
+            if leaf.kind == Kind::File {
+                content_bytes += leaf.size;
+            }
             wants.push(Want { path, leaf });
             self.planned.pop_front();
         }
@@ -251,7 +253,9 @@ impl Sender {
                     }
                 }
                 Err(unready) => {
-                    self.credit += want.leaf.size;
+                    if want.leaf.kind == Kind::File {
+                        self.credit += want.leaf.size;
+                    }
                     self.not_ready(want.path, unready);
                 }
             }
