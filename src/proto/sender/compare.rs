@@ -4,7 +4,7 @@
 //! round trip for each level, however many directories. Names that are out of scope are set aside.
 
 use super::{Phase, Sender};
-use crate::model::limits::{LIST_DIRS, LIST_ITEMS, WALKS_A_MINUTE};
+use crate::model::limits::{LIST_DIRS, LIST_ITEMS, OP_BYTES, WALKS_A_MINUTE};
 use crate::model::{Content, ContentHash, Dir, Kind, Leaf, List, Node, RelPath, Tag, Tree};
 use crate::plan::scope::Verdict;
 use crate::proto::message::*;
@@ -171,11 +171,25 @@ impl Sender {
         self.acknowledged = Some(Tree::new(root));
         self.compared();
         let leaves = std::mem::take(&mut walk.leaves);
-        for paths in leaves.chunks(LIST_ITEMS.min(64)) {
+        self.send_leaves(leaves);
+    }
+
+    /// Names what is out of scope, as many as fit a message at a time.
+    fn send_leaves(&mut self, leaves: Vec<RelPath>) {
+        let mut leaves = leaves.into_iter().peekable();
+        while leaves.peek().is_some() {
+            let mut paths = Vec::new();
+            let mut message_bytes = 0;
+            while paths.len() < LIST_ITEMS
+                && let Some(path) = leaves.next_if(|path| message_bytes + path.as_bytes().len() < OP_BYTES / 2)
+            {
+                message_bytes += path.as_bytes().len() + 4;
+                paths.push(path);
+            }
             self.begin();
             let id = self.new_id();
             self.in_flight.insert(id, super::Sent { changes: Vec::new() });
-            self.send(Up::Leave { id, paths: List::new(paths.to_vec()) });
+            self.send(Up::Leave { id, paths: List::new(paths) });
         }
     }
 
