@@ -4,7 +4,7 @@
 //! round trip for each level, however many directories. Names that are out of scope are set aside.
 
 use super::{Phase, Sender};
-use crate::model::limits::{LIST_DIRS, LIST_ITEMS, OP_BYTES, WALKS_A_MINUTE};
+use crate::model::limits::{LIST_DIRS, LIST_ITEMS, OP_BYTES, OPEN_ASKS, WALKS_A_MINUTE};
 use crate::model::{Content, ContentHash, Dir, Kind, Leaf, List, Node, RelPath, Tag, Tree};
 use crate::plan::scope::Verdict;
 use crate::proto::message::*;
@@ -21,6 +21,8 @@ pub(super) struct Walk {
     to_ask: VecDeque<RelPath>,
     /// Directories asked for, with the entries that came so far.
     open: BTreeMap<RelPath, Vec<EntryInfo>>,
+    /// Questions that are not answered whole, with the directories that are missing.
+    requests: BTreeMap<RequestId, usize>,
     listed: BTreeMap<RelPath, Vec<EntryInfo>>,
     settled: BTreeMap<RelPath, Arc<Dir>>,
     leaves: Vec<RelPath>,
@@ -70,6 +72,7 @@ impl Sender {
             full,
             to_ask: VecDeque::from([RelPath::root()]),
             open: BTreeMap::new(),
+            requests: BTreeMap::new(),
             listed: BTreeMap::new(),
             settled: BTreeMap::new(),
             leaves: Vec::new(),
@@ -82,7 +85,7 @@ impl Sender {
     fn ask_lists(&mut self) {
         let Some(walk) = &mut self.walk else { return };
         let mut requests = Vec::new();
-        while !walk.to_ask.is_empty() && walk.open.len() < LIST_DIRS {
+        while !walk.to_ask.is_empty() && walk.open.len() < LIST_DIRS && walk.requests.len() < OPEN_ASKS / 2 {
             let n = walk.to_ask.len().min(LIST_DIRS - walk.open.len());
             let mut dirs = Vec::with_capacity(n);
             let mut bytes = 0;
@@ -92,6 +95,7 @@ impl Sender {
                 walk.open.insert(dir.clone(), Vec::new());
                 dirs.push(ListDir { dir, ranges: List::default() });
             }
+            walk.requests.insert(self.next_request, dirs.len());
             requests.push(Up::List { request: self.next_request, dirs: List::new(dirs), full: walk.full });
             self.next_request += 1;
         }
@@ -121,6 +125,11 @@ impl Sender {
             return Ok(());
         }
         let entries = walk.open.remove(&listing.dir).unwrap_or_default();
+        match walk.requests.get_mut(&listing.request) {
+            Some(n) if *n > 1 => *n -= 1,
+            Some(_) => drop(walk.requests.remove(&listing.request)),
+            None => return Err(Breach("a listing of another question".into())),
+        }
         self.listed(listing.dir, entries);
         self.ask_lists();
         if self.walk.as_ref().is_some_and(|walk| walk.open.is_empty() && walk.to_ask.is_empty()) {
