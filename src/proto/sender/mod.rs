@@ -13,7 +13,7 @@ mod transfer;
 pub use act::{Action, Ask, DeltaFrame, Ending, KnownBasis, News, Source, Unready, Want};
 
 use crate::model::limits::*;
-use crate::model::{ContentHash, List, RelPath, Tree};
+use crate::model::{ContentHash, Leaf, List, Node, RelPath, Tree};
 use crate::plan::change::Change;
 use crate::plan::project::{Kept, project};
 use crate::plan::scope::Scope;
@@ -71,7 +71,13 @@ pub struct Sender {
     phase: Phase,
     root_id: Option<RootId>,
     keeps: Keeps,
+    /// The source as it was scanned, and as the destination can keep it.
+    scanned: Option<Source>,
     source: Option<Source>,
+    /// A scan was asked for and did not come yet.
+    awaits_source: bool,
+    /// What could not be read, as it was then; `None`: whatever it is.
+    set_aside: BTreeMap<RelPath, Option<Leaf>>,
     acknowledged: Option<Tree>,
     has_loaded: bool,
     /// What the receiver last said of its tree.
@@ -127,7 +133,10 @@ impl Sender {
             phase: Phase::Greeting,
             root_id: None,
             keeps: Keeps::ALL,
+            scanned: None,
             source: None,
+            awaits_source: false,
+            set_aside: BTreeMap::new(),
             acknowledged: None,
             has_loaded: false,
             destination: None,
@@ -165,12 +174,25 @@ impl Sender {
     }
 
     /// The source was scanned, or scanned again.
-    pub fn source(&mut self, mut source: Source, now_ms: u64) {
+    pub fn source(&mut self, source: Source, now_ms: u64) {
         self.now_ms = now_ms;
+        self.scanned = Some(source);
+        self.awaits_source = false;
+        self.project();
+        self.move_on();
+    }
+
+    /// Takes the source as the destination can keep it.
+    fn project(&mut self) {
+        let Some(scanned) = &self.scanned else { return };
+        let mut source = scanned.clone();
         source.tree = project(&source.tree, &kept(&self.keeps));
+        self.set_aside.retain(|path, leaf| {
+            leaf.is_none() || leaf.as_ref() == source.tree.get(path).and_then(Node::as_leaf)
+        });
+        source.untouched.extend(self.set_aside.keys().cloned());
         self.source = Some(source);
         self.replan = true;
-        self.move_on();
     }
 
     /// What the cache holds for this destination, if anything.
@@ -234,9 +256,7 @@ impl Sender {
         self.root_id = Some(welcome.root_id);
         self.credit += welcome.credit.saturating_sub(FIRST_CREDIT_BYTES).min(CREDIT_BYTES * 4);
         self.keeps = welcome.keeps;
-        if let Some(source) = &mut self.source {
-            source.tree = project(&source.tree, &kept(&self.keeps));
-        }
+        self.project();
         self.tell(News::Welcomed { root_id: welcome.root_id });
         self.actions.push_back(Action::LoadAcknowledged { root_id: welcome.root_id });
         Ok(())
@@ -256,7 +276,7 @@ impl Sender {
             Notice::SpaceBack => self.try_refused_again(),
             Notice::KeepsChanged(keeps) => {
                 self.keeps = keeps;
-                self.replan = true;
+                self.project();
             }
             Notice::Low { .. } | Notice::PartialDropped(_) => {}
         }

@@ -36,6 +36,7 @@ impl Sender {
             && self.batches.is_empty()
             && self.streams.is_empty()
             && self.in_flight.is_empty()
+            && !self.awaits_source
             && !self.replan;
         if is_idle && self.phase == Phase::Sending {
             self.at_rest();
@@ -52,7 +53,8 @@ impl Sender {
             return;
         }
         let source_root = self.source.as_ref().and_then(|source| self.root_of(Some(&source.tree)));
-        let ending = if source_root == Some(root) {
+        let is_listed = self.source.as_ref().is_some_and(|source| source.untouched.is_empty());
+        let ending = if source_root == Some(root) && is_listed {
             Ending::Identical
         } else if self.refused.values().any(|refused| refused.next_step != NextStep::Exception) {
             Ending::Failed
@@ -98,7 +100,7 @@ impl Sender {
         let drawn = plan(&have, &source.tree, &source.untouched);
         let mut changes = drawn.changes;
         changes.retain(|change| self.is_wanted(change));
-        self.rule_on_deletes(&mut changes, drawn.n_deleted, have.n_entries(), source.saw_deletes);
+        self.rule_on_deletes(&mut changes, drawn.n_deleted, have.n_entries(), (source.saw_deletes, source.is_suspect));
         let content_bytes =
             changes.iter().map(|change| if let Change::File { size, .. } = change { *size } else { 0 });
         let content_bytes = content_bytes.sum();
@@ -135,7 +137,7 @@ impl Sender {
         changes: &mut Vec<Change>,
         n_deletes: u64,
         n_before: u64,
-        saw_deletes: bool,
+        (saw_deletes, is_suspect): (bool, bool),
     ) {
         self.held = None;
         if n_deletes == 0 {
@@ -146,7 +148,7 @@ impl Sender {
             n_before,
             seen_as_events: saw_deletes,
             listing_complete: true,
-            root_same: true,
+            root_same: !is_suspect,
             allowed_once: self.config.allow_mass_delete,
             never: self.config.no_delete,
         };

@@ -206,23 +206,23 @@ impl Sender {
                 if *tries >= SOURCE_TRIES && self.config.once {
                     let why = format!("it changed {tries} times while it was read");
                     self.tell(News::Unreadable { path: path.clone(), why });
-                    self.leave_untouched(path);
-                    return;
+                    return self.leave_untouched(path, None);
                 }
+                self.awaits_source = true;
+                self.actions.push_back(Action::Rescan { paths: vec![path] });
             }
             Unready::Unreadable(why) => {
                 self.tell(News::Unreadable { path: path.clone(), why });
-                self.leave_untouched(path.clone());
+                let leaf = self.source.as_ref().and_then(|source| source.tree.get(&path)?.as_leaf().copied());
+                self.leave_untouched(path, leaf);
             }
         }
-        self.actions.push_back(Action::Rescan { paths: vec![path] });
     }
 
-    fn leave_untouched(&mut self, path: RelPath) {
-        if let Some(source) = &mut self.source {
-            source.untouched.insert(path);
-            self.replan = true;
-        }
+    /// Leaves a path as it is at the destination, as long as the source holds this leaf there.
+    fn leave_untouched(&mut self, path: RelPath, leaf: Option<Leaf>) {
+        self.set_aside.insert(path, leaf);
+        self.project();
     }
 
     pub(super) fn cancel_stream(&mut self, id: ChangeId) {
