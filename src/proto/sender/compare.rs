@@ -12,6 +12,8 @@ use crate::proto::receiver::Breach;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
+/// How long a destination that changes all the time is left alone.
+const WALK_AGAIN_MS: u64 = 10_000;
 /// Entries of one directory tree in memory that a hostile receiver could make us hold.
 const WALK_ENTRIES: usize = 50_000_000;
 
@@ -40,21 +42,24 @@ impl Sender {
         let source_root = self.source.as_ref().and_then(|source| source.tree.root_hash(&scope));
         if root.is_some() && root == source_root {
             self.acknowledged = self.source.as_ref().map(|source| source.tree.clone());
+            self.is_saved = false;
+            self.walked_in_vain = false;
             return self.compared();
         }
         if root.is_some() && root == self.root_of(self.acknowledged.as_ref()) {
+            self.walked_in_vain = false;
             return self.compared();
         }
         self.walks_ms.retain(|&walk_ms| walk_ms + 60_000 > self.now_ms);
-        let full = self.walks_ms.len() + 1 >= WALKS_A_MINUTE;
         if self.walks_ms.len() >= 2 * WALKS_A_MINUTE {
             // Somebody changes the destination all the time: look again later.
-            self.retry_ms = Some(self.now_ms + 10_000);
+            self.walk_again_ms = Some(self.now_ms + WALK_AGAIN_MS);
             self.in_doubt = true;
             self.phase = Phase::Sending;
             return;
         }
         self.walks_ms.push(self.now_ms);
+        let full = std::mem::replace(&mut self.walked_in_vain, true);
         self.start_walk(full);
     }
 
@@ -178,6 +183,7 @@ impl Sender {
         let old = self.acknowledged.take().unwrap_or_default();
         let root = walk.build(&RelPath::root(), Default::default(), &source, &old);
         self.acknowledged = Some(Tree::new(root));
+        self.is_saved = false;
         self.compared();
         let leaves = std::mem::take(&mut walk.leaves);
         self.send_leaves(leaves);

@@ -24,6 +24,8 @@ use transfer::Stream;
 
 pub use crate::proto::receiver::Breach;
 
+/// How often the acknowledged tree is saved while acknowledgements come.
+const SAVE_MS: u64 = 1_000;
 /// How long a full or failing destination is left alone before it is tried again.
 const RETRY_MS: u64 = 60_000;
 
@@ -85,6 +87,13 @@ pub struct Sender {
     has_begun: bool,
     walk: Option<Walk>,
     walks_ms: Vec<u64>,
+    /// The last walk did not bring the roots to agree: hashes are listed whole.
+    walked_in_vain: bool,
+    /// Walks did not help: when to try again.
+    walk_again_ms: Option<u64>,
+    /// The acknowledged tree has not moved since it was saved last.
+    is_saved: bool,
+    saved_ms: u64,
     /// The roots disagree although every change is acknowledged.
     in_doubt: bool,
     replan: bool,
@@ -143,6 +152,10 @@ impl Sender {
             has_begun: false,
             walk: None,
             walks_ms: Vec::new(),
+            walked_in_vain: false,
+            walk_again_ms: None,
+            is_saved: true,
+            saved_ms: now_ms,
             in_doubt: false,
             replan: false,
             planned: VecDeque::new(),
@@ -292,6 +305,9 @@ impl Sender {
     /// Lets time pass: heartbeats, and what waited for its time.
     pub fn tick(&mut self, now_ms: u64) {
         self.now_ms = now_ms;
+        if self.phase == Phase::Closed {
+            return;
+        }
         if now_ms.saturating_sub(self.heard_ms) >= SILENCE_MS {
             return self.end("the other side has been silent for 45 s".into());
         }
@@ -302,12 +318,18 @@ impl Sender {
         if self.retry_ms.is_some_and(|retry_ms| retry_ms <= now_ms) {
             self.try_refused_again();
         }
+        if self.walk_again_ms.is_some_and(|walk_ms| walk_ms <= now_ms) {
+            self.walk_again_ms = None;
+        }
         self.move_on();
     }
 
     /// When [`Sender::tick`] wants to be called next.
     pub fn deadline_ms(&self) -> u64 {
-        let retry_ms = self.retry_ms.unwrap_or(u64::MAX);
+        if self.phase == Phase::Closed {
+            return u64::MAX;
+        }
+        let retry_ms = self.retry_ms.unwrap_or(u64::MAX).min(self.walk_again_ms.unwrap_or(u64::MAX));
         (self.said_ms + PING_MS).min(self.heard_ms + SILENCE_MS).min(retry_ms)
     }
 
@@ -341,6 +363,16 @@ impl Sender {
 
     fn root_of(&self, tree: Option<&Tree>) -> Option<ContentHash> {
         tree?.root_hash(&self.config.scope.id())
+    }
+
+    /// Hands A over to be kept, if it has moved.
+    fn save_acknowledged(&mut self) {
+        if let (false, Some(root_id), Some(tree)) = (self.is_saved, self.root_id, &self.acknowledged) {
+            let tree = tree.clone();
+            self.is_saved = true;
+            self.saved_ms = self.now_ms;
+            self.actions.push_back(Action::SaveAcknowledged { root_id, tree });
+        }
     }
 
     fn send(&mut self, up: Up) {

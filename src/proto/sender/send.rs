@@ -46,12 +46,11 @@ impl Sender {
     /// Everything planned is acknowledged: in step, or another look is needed.
     fn at_rest(&mut self) {
         let Some(root) = self.destination_root() else { return };
-        if self.in_doubt && self.retry_ms.is_none() {
-            return self.compare();
+        let known = self.root_of(self.acknowledged.as_ref());
+        if self.in_doubt || known != Some(root) {
+            return if self.walk_again_ms.is_none() { self.compare() };
         }
-        if self.in_doubt {
-            return;
-        }
+        self.save_acknowledged();
         let source_root = self.source.as_ref().and_then(|source| self.root_of(Some(&source.tree)));
         let is_listed = self.source.as_ref().is_some_and(|source| source.untouched.is_empty());
         let ending = if source_root == Some(root) && is_listed {
