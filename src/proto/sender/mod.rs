@@ -81,6 +81,8 @@ pub struct Sender {
     /// What could not be read, as it was then; `None`: whatever it is.
     set_aside: BTreeMap<RelPath, Option<Leaf>>,
     acknowledged: Option<Tree>,
+    /// A as it will be when all that is on its way is acknowledged; right while no plan is due.
+    expected: Tree,
     has_loaded: bool,
     /// What the receiver last said of its tree.
     destination: Option<RootState>,
@@ -147,6 +149,7 @@ impl Sender {
             awaits_source: false,
             set_aside: BTreeMap::new(),
             acknowledged: None,
+            expected: Tree::default(),
             has_loaded: false,
             destination: None,
             has_begun: false,

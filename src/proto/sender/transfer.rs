@@ -1,6 +1,6 @@
 //! Transfers of large files: announced, pulled frame by frame, repaired if need be.
 
-use super::{Action, Ask, Breach, DeltaFrame, KnownBasis, News, Phase, Sender, Sent, Unready, Want};
+use super::{Action, Ask, Breach, DeltaFrame, KnownBasis, News, Phase, Sender, Unready, Want};
 use crate::delta::ops::Basis;
 use crate::model::limits::*;
 use crate::model::{Kind, Leaf, List, Node, RelPath, Tree};
@@ -54,7 +54,6 @@ impl Sender {
             wait: false,
         };
         let change = Change::leaf(want.path.clone(), &want.leaf, hash);
-        self.in_flight.insert(id, Sent { changes: vec![Some(change)] });
         let stream = Stream {
             want: want.clone(),
             at: 0,
@@ -65,7 +64,7 @@ impl Sender {
             is_dead: false,
         };
         self.streams.insert(id, stream);
-        self.send(Up::Put(Box::new(put)));
+        self.send_change(id, vec![Some(change)], Up::Put(Box::new(put)));
         self.actions.push_back(Action::OpenDelta { id, want, basis });
     }
 
