@@ -112,6 +112,8 @@ pub struct Sender {
     retry_ms: Option<u64>,
     told: Option<(ContentHash, Ending)>,
     credit: u64,
+    /// Small files wait for credit.
+    is_starved: bool,
     next_id: ChangeId,
     next_request: RequestId,
     next_batch: u64,
@@ -174,6 +176,7 @@ impl Sender {
             retry_ms: None,
             told: None,
             credit: FIRST_CREDIT_BYTES,
+            is_starved: false,
             next_id: 1,
             next_request: 1,
             next_batch: 1,

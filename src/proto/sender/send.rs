@@ -174,6 +174,7 @@ impl Sender {
 
     /// Sends from the front of the plan as long as credit and room last.
     fn pump(&mut self) {
+        self.is_starved = false;
         while self.in_flight.len() < UNACKNOWLEDGED - 1 {
             match self.planned.front() {
                 None => break,
@@ -183,7 +184,12 @@ impl Sender {
                     }
                 }
                 Some(Change::File { .. } | Change::Link { .. }) => {
-                    if self.batches.len() >= BATCHES || self.credit < FIRST_CREDIT_BYTES {
+                    if self.batches.len() >= BATCHES {
+                        break;
+                    }
+                    if self.credit < PACK_FILE_BYTES {
+                        // Small files go before large ones: these leave the next credit to them.
+                        self.is_starved = true;
                         break;
                     }
                     self.read_batch();
@@ -228,7 +234,8 @@ impl Sender {
             let more = PACKED_BYTES + path.as_bytes().len() + leaf.size as usize;
             let is_full = wants.len() == PACK_FILES
                 || (is_new_dir && dirs.len() == PACK_DIRS)
-                || message_bytes + more > OP_BYTES;
+                || message_bytes + more > OP_BYTES
+                || content_bytes + leaf.size > self.credit;
             if is_full && !wants.is_empty() {
                 break;
             }
@@ -384,11 +391,17 @@ impl Sender {
 
     /// Opens transfers and pulls frames, those with the least left first.
     fn pump_streams(&mut self) {
-        while self.streams.len() < STREAMS
+        while !self.replan
+            && self.streams.len() < OPEN_TRANSFERS
             && self.in_flight.len() < UNACKNOWLEDGED
-            && let Some(want) = self.large.pop_front()
+            && self.streams.values().filter(|stream| stream.is_filling()).count() < STREAMS
+            && let Some(index) = self.large.iter().take(OPEN_TRANSFERS).position(|want| !self.is_on_its_way(want))
+            && let Some(want) = self.large.remove(index)
         {
             self.open_stream(want);
+        }
+        if self.is_starved {
+            return;
         }
         let mut order: Vec<(u64, ChangeId)> = self
             .streams

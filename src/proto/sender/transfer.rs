@@ -1,6 +1,6 @@
 //! Transfers of large files: announced, pulled frame by frame, repaired if need be.
 
-use super::{Action, Ask, Breach, DeltaFrame, KnownBasis, News, Phase, Sender, Unready, Want};
+use super::{Action, Ask, Breach, DeltaFrame, KnownBasis, News, Sender, Unready, Want};
 use crate::delta::ops::Basis;
 use crate::model::limits::*;
 use crate::model::{Kind, Leaf, List, Node, RelPath, Tree};
@@ -27,6 +27,11 @@ impl Stream {
 
     pub fn wants_pull(&self) -> bool {
         !self.is_pulling && !self.has_ended && !self.is_cancelled && !self.is_dead
+    }
+
+    /// Whether frames of it are still to come.
+    pub fn is_filling(&self) -> bool {
+        !self.has_ended && !self.is_cancelled
     }
 
     /// Target bytes that are left.
@@ -100,6 +105,11 @@ impl Sender {
             let old = RelPath::parse(&[from.as_bytes(), below].concat()).ok()?;
             have.get(&old)?.as_leaf().filter(|leaf| leaf.kind == Kind::File && leaf.size > 0).copied()
         })
+    }
+
+    /// Whether another version of a file is on its way, so that it will be the better basis.
+    pub(super) fn is_on_its_way(&self, want: &Want) -> bool {
+        self.streams.values().any(|stream| stream.has_ended && stream.want.path == want.path)
     }
 
     /// A frame of a delta was computed.
@@ -230,14 +240,11 @@ impl Sender {
             return;
         }
         stream.is_cancelled = true;
-        let had_ended = stream.has_ended;
         if std::mem::take(&mut stream.is_pulling) {
             self.credit += Stream::RESERVE_BYTES;
         }
         self.actions.push_back(Action::CloseDelta { id });
-        if !had_ended || self.phase != Phase::Closed {
-            self.send(Up::Cancel { id, keep: false });
-        }
+        self.send(Up::Cancel { id, keep: false });
     }
 
     /// Gives up the transfers whose file is another by now.
