@@ -210,6 +210,7 @@ impl Sender {
 
     fn compared(&mut self) {
         self.phase = Phase::Sending;
+        self.contents = None;
         self.replan = true;
         self.told = None;
     }

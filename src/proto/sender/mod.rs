@@ -19,7 +19,7 @@ use crate::plan::project::{Kept, project};
 use crate::plan::scope::Scope;
 use crate::proto::message::*;
 use compare::Walk;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use transfer::Stream;
 
 pub use crate::proto::receiver::Breach;
@@ -107,6 +107,10 @@ pub struct Sender {
     in_flight: BTreeMap<ChangeId, Sent>,
     refused: BTreeMap<RelPath, RefusedEntry>,
     without_basis: BTreeSet<RelPath>,
+    /// Files of a pack that was refused: they travel one by one.
+    singly: BTreeSet<RelPath>,
+    /// Contents that the destination holds; made when first needed, then kept.
+    contents: Option<HashSet<ContentHash>>,
     tries: BTreeMap<RelPath, u32>,
     held: Option<String>,
     retry_ms: Option<u64>,
@@ -171,6 +175,8 @@ impl Sender {
             in_flight: BTreeMap::new(),
             refused: BTreeMap::new(),
             without_basis: BTreeSet::new(),
+            singly: BTreeSet::new(),
+            contents: None,
             tries: BTreeMap::new(),
             held: None,
             retry_ms: None,
