@@ -51,9 +51,7 @@ impl Receiver {
         if self.state != State::Ready || self.group.is_some() {
             return;
         }
-        if !self.complete.front().is_some_and(|complete| complete.is_staged) {
-            return;
-        }
+        let Some(mut complete) = self.complete.pop_staged() else { return };
         let mut draft = Draft {
             tree: self.tree.clone(),
             items: Vec::new(),
@@ -61,12 +59,15 @@ impl Receiver {
             touched: BTreeSet::new(),
             refused: Vec::new(),
         };
-        let mut n = 0;
-        while n < GROUP_CHANGES
-            && let Some(complete) = self.complete.pop_front_if(|complete| complete.is_staged)
-        {
+        for n in 1.. {
             self.draft_change(&mut draft, complete);
-            n += 1;
+            if n == GROUP_CHANGES {
+                break;
+            }
+            match self.complete.pop_staged() {
+                Some(next) => complete = next,
+                None => break,
+            }
         }
         for (id, item, why) in std::mem::take(&mut draft.refused) {
             self.send(Down::Refused { id, item, why });

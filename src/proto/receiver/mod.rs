@@ -11,6 +11,7 @@ mod act;
 mod changes;
 mod commit;
 mod listing;
+mod queue;
 mod transfer;
 
 pub use act::{Action, BasisRef, Expect, PackedFile, Question, Staged, Step, Walked};
@@ -19,7 +20,8 @@ use crate::model::limits::*;
 use crate::model::tree::learn_content;
 use crate::model::{Content, ContentHash, List, Meta, RelPath, Tree};
 use crate::proto::message::*;
-use commit::{Complete, GroupItem};
+use commit::GroupItem;
+use queue::Queue;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use transfer::Transfer;
 
@@ -71,7 +73,7 @@ pub struct Receiver {
     waiting: VecDeque<Up>,
     lists: Vec<listing::Pending>,
     transfers: BTreeMap<ChangeId, Transfer>,
-    complete: VecDeque<Complete>,
+    complete: Queue,
     group: Option<Vec<GroupItem>>,
     last_id: ChangeId,
     rewalk: Option<(RootReason, bool)>,
@@ -104,7 +106,7 @@ impl Receiver {
             waiting: VecDeque::new(),
             lists: Vec::new(),
             transfers: BTreeMap::new(),
-            complete: VecDeque::new(),
+            complete: Queue::default(),
             group: None,
             last_id: 0,
             rewalk: None,
