@@ -243,11 +243,23 @@ impl Receiver {
         if has_left {
             self.actions.push_back(Action::SaveLeft(self.left.clone()));
         }
-        for runs in runs_of(&done).chunks(crate::model::limits::LIST_ITEMS) {
-            let root = self.tree.root_hash(&self.scope);
-            self.send(Down::Done { ids: List::new(runs.to_vec()), root });
+        // The root costs hashing every directory that changed: it is told when no change waits.
+        self.owes_root = true;
+        let runs = runs_of(&done);
+        for (index, part) in runs.chunks(crate::model::limits::LIST_ITEMS).enumerate() {
+            let is_last = (index + 1) * crate::model::limits::LIST_ITEMS >= runs.len();
+            let root = if is_last { self.root_owed() } else { None };
+            self.send(Down::Done { ids: List::new(part.to_vec()), root });
         }
         self.pump();
+    }
+
+    /// The root, when it is due.
+    pub(super) fn root_owed(&mut self) -> Option<ContentHash> {
+        let is_due = self.owes_root && self.group.is_none() && self.complete.is_empty();
+        let root = if is_due { self.tree.root_hash(&self.scope) } else { None };
+        self.owes_root &= !is_due;
+        root
     }
 }
 

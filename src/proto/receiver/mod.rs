@@ -77,6 +77,8 @@ pub struct Receiver {
     transfers: BTreeMap<ChangeId, Transfer>,
     complete: Queue,
     group: Option<Vec<GroupItem>>,
+    /// The tree has moved since its root was told.
+    owes_root: bool,
     last_id: ChangeId,
     rewalk: Option<(RootReason, bool)>,
     credit_left: u64,
@@ -111,6 +113,7 @@ impl Receiver {
             transfers: BTreeMap::new(),
             complete: Queue::default(),
             group: None,
+            owes_root: false,
             last_id: 0,
             rewalk: None,
             credit_left: config.credit_bytes,
@@ -336,6 +339,9 @@ impl Receiver {
     /// Moves on whatever can move: a commit, or a walk once nothing is being committed.
     fn pump(&mut self) {
         self.pump_commits();
+        if let Some(root) = self.root_owed() {
+            self.send(Down::Done { ids: List::default(), root: Some(root) });
+        }
         if self.state == State::Ready
             && !self.is_hashing
             && self.group.is_none()

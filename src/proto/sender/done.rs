@@ -42,6 +42,9 @@ impl Sender {
             self.in_doubt |= known != Some(root);
             let entries = self.acknowledged.as_ref().map_or(0, |tree| tree.n_entries());
             self.destination = Some(RootState::Complete { root, entries, age_ms: 0, unreadable: 0 });
+        } else {
+            // More is to come: the root that was told last is not that of D any more.
+            self.destination = Some(RootState::Hashing { done: 0, total: 0 });
         }
         self.is_saved = false;
         if self.saved_ms + SAVE_MS <= self.now_ms {
