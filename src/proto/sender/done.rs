@@ -82,7 +82,10 @@ impl Sender {
         let path = change.path().clone();
         let next_step = why.next_step();
         match next_step {
-            NextStep::Compare => self.in_doubt = true,
+            NextStep::Compare => {
+                self.in_doubt = true;
+                self.misfits.insert(path);
+            }
             // The transfer has seen to its next basis.
             NextStep::WithoutBasis | NextStep::Nothing => {}
             NextStep::Exception | NextStep::WaitForSpace | NextStep::Again => {

@@ -129,9 +129,12 @@ impl Sender {
         self.planned.extend(changes);
     }
 
-    /// Whether a change is to be tried: not when it was refused and is still the same, nor below a
-    /// directory that was refused.
+    /// Whether a change is to be tried: not when it was refused and is still the same, nor
+    /// when the destination has to be listed first.
     fn is_wanted(&mut self, change: &Change) -> bool {
+        if self.misfits.contains(change.path()) {
+            return false;
+        }
         match self.refused.get(change.path()) {
             Some(refused) if refused.change == *change => false,
             Some(_) => {

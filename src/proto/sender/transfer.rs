@@ -115,9 +115,16 @@ impl Sender {
         contents.contains(hash)
     }
 
-    /// Whether another version of a file is on its way, so that it will be the better basis.
+    /// Whether what will be the basis of a file is on its way: another version of it, or a move
+    /// of a content whose hash is not known, so that only its path can name it.
     pub(super) fn is_on_its_way(&self, want: &Want) -> bool {
-        self.streams.values().any(|stream| stream.has_ended && stream.want.path == want.path)
+        if self.streams.values().any(|stream| stream.has_ended && stream.want.path == want.path) {
+            return true;
+        }
+        let leaf = |tree: &Tree| tree.get(&want.path).and_then(Node::as_leaf).copied();
+        let will_be = leaf(&self.expected);
+        will_be.is_some_and(|leaf| leaf.kind == Kind::File && leaf.content.whole().is_none())
+            && will_be != self.acknowledged.as_ref().and_then(leaf)
     }
 
     /// A frame of a delta was computed.
