@@ -411,13 +411,13 @@ impl Keeper {
         let Notes { n_hardlinked, n_other_owner, n_masked_modes } = self.findings.notes;
         let note = |n: u64, text: &str| {
             if n > 0 {
-                self.events.event(Event::Note { text: format!("{n} {text}") });
+                self.events.event(Event::Note { text: format!("{text}: {n}") });
             }
         };
-        note(n_hardlinked, "files have more than one name; each name is sent as a file of its own");
-        note(n_other_owner, "entries belong to another owner than the source directory; owners are not kept");
-        note(n_masked_modes, "entries have setuid, setgid or sticky bits; these are not kept");
-        note(n_attributes, "files have extended attributes or ACLs; these are not kept");
+        note(n_hardlinked, "each name is sent as a file of its own; files with more than one name");
+        note(n_other_owner, "owners are not kept; entries of another owner than the source directory's");
+        note(n_masked_modes, "setuid, setgid and sticky bits are not kept; entries that have them");
+        note(n_attributes, "extended attributes and ACLs are not kept; files that have them");
         if self.findings.has_own_folder {
             self.events.event(Event::Note { text: "the folder .strait of the source is left out".into() });
         }

@@ -260,7 +260,8 @@ fn hash_from(jobs: &[Job], next: &AtomicUsize, results: &Mutex<Vec<(usize, Hashe
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        hashed.push((index, hash_file(lister.root, &job.path, lister.contents, &mut buffer, stop, *progress)));
+        hashed
+            .push((index, hash_file(lister.root, &job.path, lister.contents, &mut buffer, stop, *progress)));
     }
     results.lock().unwrap_or_else(PoisonError::into_inner).append(&mut hashed);
 }
