@@ -54,7 +54,9 @@ impl Sender {
         let Some(root) = self.destination_root() else { return };
         let known = self.root_of(self.acknowledged.as_ref());
         if self.in_doubt || known != Some(root) {
-            return if self.walk_again_ms.is_none() { self.compare() };
+            return if self.walk_again_ms.is_none() {
+                self.compare()
+            };
         }
         self.walked_in_vain = false;
         self.save_acknowledged();
@@ -106,7 +108,12 @@ impl Sender {
         self.expected = have.clone();
         let drawn = plan(&have, &source.tree, &source.untouched);
         let mut changes = drawn.changes;
-        self.rule_on_deletes(&mut changes, drawn.n_deleted, have.n_entries(), (source.saw_deletes, source.is_suspect));
+        self.rule_on_deletes(
+            &mut changes,
+            drawn.n_deleted,
+            have.n_entries(),
+            (source.saw_deletes, source.is_suspect),
+        );
         // What leans on a change that is not tried would only be refused.
         let mut tree = have;
         changes.retain(|change| self.is_wanted(change) && apply(&mut tree, change).is_ok());
@@ -262,7 +269,15 @@ impl Sender {
         let batch = self.next_batch;
         self.next_batch += 1;
         self.batches.insert(batch, wants.clone());
+        let wants = wants.iter().map(|want| self.as_scanned(want)).collect();
         self.actions.push_back(Action::ReadBatch { batch, wants });
+    }
+
+    /// A file as the source has it, not as the destination keeps it: so it is compared when read.
+    pub(super) fn as_scanned(&self, want: &Want) -> Want {
+        let scanned = self.scanned.as_ref().and_then(|source| source.tree.get(&want.path)?.as_leaf());
+        let leaf = scanned.filter(|leaf| leaf.content == want.leaf.content).unwrap_or(&want.leaf);
+        Want { path: want.path.clone(), leaf: *leaf }
     }
 
     /// Small files and symlinks were read, in the order in which they were wanted.
@@ -403,7 +418,8 @@ impl Sender {
             && self.streams.len() < OPEN_TRANSFERS
             && self.in_flight.len() < UNACKNOWLEDGED
             && self.streams.values().filter(|stream| stream.is_filling()).count() < STREAMS
-            && let Some(index) = self.large.iter().take(OPEN_TRANSFERS).position(|want| !self.is_on_its_way(want))
+            && let Some(index) =
+                self.large.iter().take(OPEN_TRANSFERS).position(|want| !self.is_on_its_way(want))
             && let Some(want) = self.large.remove(index)
         {
             self.open_stream(want);
