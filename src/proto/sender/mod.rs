@@ -211,11 +211,12 @@ impl Sender {
         self.acknowledged.as_ref()
     }
 
-    /// The source was scanned, or scanned again.
+    /// The source was scanned, or scanned again; each scan ends with `InStep` once more.
     pub fn source(&mut self, source: Source, now_ms: u64) {
         self.now_ms = now_ms;
         self.scanned = Some(source);
         self.awaits_source = false;
+        self.told = None;
         self.project();
         self.move_on();
     }

@@ -269,7 +269,15 @@ impl Sender {
         let batch = self.next_batch;
         self.next_batch += 1;
         self.batches.insert(batch, wants.clone());
+        let wants = wants.iter().map(|want| self.as_scanned(want)).collect();
         self.actions.push_back(Action::ReadBatch { batch, wants });
+    }
+
+    /// A file as the source has it, not as the destination keeps it: so it is compared when read.
+    pub(super) fn as_scanned(&self, want: &Want) -> Want {
+        let scanned = self.scanned.as_ref().and_then(|source| source.tree.get(&want.path)?.as_leaf());
+        let leaf = scanned.filter(|leaf| leaf.content == want.leaf.content).unwrap_or(&want.leaf);
+        Want { path: want.path.clone(), leaf: *leaf }
     }
 
     /// Small files and symlinks were read, in the order in which they were wanted.

@@ -75,6 +75,7 @@ impl Sender {
         };
         self.streams.insert(id, stream);
         self.send_change(id, vec![Some(change)], Up::Put(Box::new(put)));
+        let want = self.as_scanned(&want);
         self.actions.push_back(Action::OpenDelta { id, want, basis });
     }
 
@@ -313,4 +314,3 @@ impl Sender {
         }
     }
 }
-
