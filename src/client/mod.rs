@@ -8,7 +8,7 @@ use options::ClientOptions;
 use std::path::Path;
 
 /// Brings a destination in step with a source, once or until told to stop, and says what happens.
-pub fn run(_options: ClientOptions, events: &dyn Report) -> Outcome {
+pub fn run(_options: ClientOptions, events: &'static dyn Report) -> Outcome {
     events.event(Event::Error { text: "the sender is not built yet".into() });
     Outcome::Failed
 }

@@ -1,20 +1,214 @@
-//! The receiver: one of the two programs.
+//! Floor 4: the receiver, one of the two programs.
+//!
+//! [`run`] opens the destination ([`shore`]), listens ([`listen`]), lets senders in ([`greet`],
+//! [`lease`]) and drives one machine for each ([`session`]); a thread for each session touches the
+//! disk ([`worker`]: [`stage`], [`commit`], [`asks`], [`hasher`]).
 
 mod asks;
 mod commit;
-mod contents;
+pub mod contents;
+mod greet;
 mod hasher;
+mod lease;
+mod listen;
 pub mod options;
 mod refusal;
+mod session;
 mod shore;
 mod stage;
+mod tally;
+mod warm;
 mod worker;
 
-use crate::client::event::{Event, Outcome, Report};
-use options::ServerOptions;
+pub use shore::ShoreError;
+
+use crate::client::event::{Event, Outcome, Report, sentence};
+use crate::net::tls::ServerTls;
+use crate::net::{Door, Endpoint, Identity, Pipe, Places, PublicKey};
+use lease::Lease;
+use listen::{Harbour, listen, serve_pipe, tell_listening};
+use options::{Found, ServerOptions};
+use shore::Shore;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use warm::Warm;
+
+/// An error in one sentence, with the exit class that it means.
+pub struct Fatal {
+    pub outcome: Outcome,
+    pub text: String,
+}
+
+impl Fatal {
+    pub fn new(outcome: Outcome, error: &dyn std::error::Error) -> Self {
+        Self { outcome, text: sentence(error) }
+    }
+}
 
 /// Serves a destination until told to stop, and says what happens.
-pub fn run(_options: ServerOptions, events: &dyn Report) -> Outcome {
-    events.event(Event::Error { text: "the receiver is not built yet".into() });
-    Outcome::Failed
+pub fn run(options: ServerOptions, events: &'static dyn Report) -> Outcome {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            events.event(Event::failed(&error));
+            return Outcome::Failed;
+        }
+    };
+    let outcome = match runtime.block_on(serve(options, events)) {
+        Ok(outcome) => outcome,
+        Err(fatal) => {
+            events.event(Event::Error { text: fatal.text });
+            fatal.outcome
+        }
+    };
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    outcome
+}
+
+async fn serve(options: ServerOptions, events: &'static dyn Report) -> Result<Outcome, Fatal> {
+    let shore = open_shore(&options.dest, options.found, options.state.as_deref(), None, events)?;
+    let (stopper, stop) = watch::channel(false);
+    if options.stdio {
+        let harbour = Harbour { shore, lease: Lease::default(), warm: Warm::none(), events, stop };
+        let pipe = Pipe::stdio().map_err(|error| Fatal::new(Outcome::Failed, &error))?;
+        tokio::spawn(stop_on_signal(stopper, events));
+        return match serve_pipe(&harbour, pipe).await {
+            Ok(()) => Ok(Outcome::InStep),
+            Err(text) => Err(Fatal { outcome: Outcome::Failed, text }),
+        };
+    }
+    let failed = |error: &dyn std::error::Error| Fatal::new(Outcome::Failed, error);
+    let places = Places::from_environment().map_err(|error| failed(&error))?;
+    let identity = Identity::load(options.identity.as_deref(), &places).map_err(|error| failed(&error))?;
+    let mut door = Door::new(places.clone(), identity.public_key(), &shore.root_id());
+    for text in &options.authorize {
+        let key: PublicKey = text.parse().map_err(|error| Fatal {
+            outcome: Outcome::Usage,
+            text: format!("--authorize {text}: {error}"),
+        })?;
+        door.clients().add(key, "by --authorize").map_err(|error| failed(&error))?;
+    }
+    let listener = bind(&options).await?;
+    let address = listener.local_addr().map_err(|error| failed(&error))?;
+    let endpoint = Endpoint::announce(&places, identity.public_key(), address);
+    if let Err(error) = &endpoint {
+        let text = format!("clients of this user need a ticket or a key: {}", sentence(error));
+        events.event(Event::Note { text });
+    }
+    let ticket = door.issue(Instant::now());
+    let warm = Warm::start(shore.clone(), events);
+    let harbour = Arc::new(Harbour { shore, lease: Lease::default(), warm, events, stop });
+    let line = format!(
+        "strait watch SRC --host {} --port {} --ticket {ticket}",
+        shown_host(address),
+        address.port()
+    );
+    tell_listening(&harbour, address.to_string(), Some(line));
+    tokio::spawn(stop_on_signal(stopper, events));
+    listen(harbour.clone(), listener, ServerTls::new(&identity), door).await;
+    harbour.warm.end().await;
+    harbour.shore.known.sync();
+    Ok(Outcome::InStep)
+}
+
+fn open_shore(
+    dest: &Path,
+    found: Found,
+    state: Option<&Path>,
+    source: Option<&Path>,
+    events: &'static dyn Report,
+) -> Result<Arc<Shore>, Fatal> {
+    let shore = Shore::open(dest, found, state, source).map_err(|error| {
+        let outcome = if error.is_busy() { Outcome::NoConnection } else { Outcome::Failed };
+        Fatal::new(outcome, &error)
+    })?;
+    if let Some(why) = &shore.rebuilt {
+        events.event(Event::CacheRebuilt { why: why.clone() });
+    }
+    Ok(shore)
+}
+
+/// A receiver in this process, for a local destination.
+pub struct LocalReceiver {
+    harbour: Arc<Harbour>,
+    _stopper: watch::Sender<bool>,
+}
+
+impl LocalReceiver {
+    /// Opens the destination, which must lie apart from `source`.
+    pub fn open(
+        dest: &Path,
+        found: Found,
+        source: &Path,
+        events: &'static dyn Report,
+    ) -> Result<Self, Fatal> {
+        let shore = open_shore(dest, found, None, Some(source), events)?;
+        let (stopper, stop) = watch::channel(false);
+        let events: &'static dyn Report = &Silent;
+        let harbour = Arc::new(Harbour { shore, lease: Lease::default(), warm: Warm::none(), events, stop });
+        Ok(Self { harbour, _stopper: stopper })
+    }
+
+    /// A pipe to it; the session ends with the pipe.
+    pub fn connect(&self) -> (Pipe, tokio::task::JoinHandle<()>) {
+        let (near, far) = Pipe::memory();
+        let harbour = self.harbour.clone();
+        let session = tokio::spawn(async move {
+            if let Err(why) = serve_pipe(&harbour, far).await {
+                tracing::debug!(why, "the local session did not begin");
+            }
+        });
+        (near, session)
+    }
+}
+
+/// The receiver of a local destination says nothing of its own: the sender tells all.
+struct Silent;
+
+impl Report for Silent {
+    fn event(&self, _event: Event) {}
+}
+
+async fn bind(options: &ServerOptions) -> Result<TcpListener, Fatal> {
+    TcpListener::bind((options.host.as_str(), options.port)).await.map_err(|error| {
+        let next = match error.kind() {
+            std::io::ErrorKind::AddrInUse => "another program listens there; choose another --port",
+            std::io::ErrorKind::AddrNotAvailable => "this machine has no such address; choose another --host",
+            std::io::ErrorKind::PermissionDenied => "ports below 1024 need root; choose another --port",
+            _ => "check --host and --port",
+        };
+        let text = format!("cannot listen at {}:{}: {error}; {next}", options.host, options.port);
+        Fatal { outcome: Outcome::Failed, text }
+    })
+}
+
+/// The host for the line that is run elsewhere.
+fn shown_host(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        return std::fs::read_to_string("/proc/sys/kernel/hostname")
+            .map(|name| name.trim().to_owned())
+            .unwrap_or_else(|_| "HOST".to_owned());
+    }
+    address.ip().to_string()
+}
+
+async fn stop_on_signal(stopper: watch::Sender<bool>, events: &'static dyn Report) {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return;
+    };
+    let why = tokio::select! {
+        _ = interrupt.recv() => "interrupted",
+        _ = terminate.recv() => "told to end",
+    };
+    events.event(Event::Stopping { why: why.to_owned() });
+    stopper.send_replace(true);
+    // Hold the channel: dropping it would look like another stop.
+    std::future::pending::<()>().await;
 }

@@ -1,0 +1,97 @@
+//! The greeting, from a fresh pipe to a sender that was let in.
+
+use super::lease::Lease;
+use super::session::Guest;
+use crate::model::limits::GREETING_MS;
+use crate::net::link::read_first;
+use crate::net::pipe::Sending;
+use crate::net::preface::{self, code};
+use crate::net::{Door, Pipe, PublicKey, SegmentWriter, Squeeze};
+use crate::proto::frame::{Frames, encode};
+use crate::proto::message::{Down, Refuse, RefuseCode, Role, Text, Up, VERSION};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Why a sender was not let in; for the server's own output.
+#[derive(Debug)]
+pub struct NotLetIn {
+    pub why: String,
+}
+
+impl<E: std::fmt::Display> From<E> for NotLetIn {
+    fn from(error: E) -> Self {
+        Self { why: error.to_string() }
+    }
+}
+
+/// Greets whoever is at the other end of a pipe.
+///
+/// `door`: who may come in, with the key that the peer proved; `None` where the way in was
+/// somebody else's decision (ssh, this process).
+///
+/// # Errors
+/// The peer was told, or showed nothing that could be answered, and the pipe is closed.
+pub async fn greet(
+    pipe: Pipe,
+    door: Option<(&Mutex<Door>, PublicKey)>,
+    lease: &Lease,
+) -> Result<(Guest, Option<Arc<super::lease::Holder>>), NotLetIn> {
+    let traffic = pipe.traffic.clone();
+    let (mut reader, mut writer) = pipe.into_segments(Sending::default());
+    reader.limit_to_greeting();
+    writer.put_preface();
+    let mut frames = Frames::default();
+    let limit = Duration::from_millis(GREETING_MS);
+    let version = tokio::time::timeout(limit, reader.read_preface()).await??;
+    if version != VERSION {
+        let text =
+            format!("this server speaks version {VERSION} of the protocol, the client version {version}");
+        writer.put_refuse(&preface::Refuse::new(code::VERSION, &text));
+        writer.close().await?;
+        return Err(NotLetIn { why: text });
+    }
+    let first = tokio::time::timeout(limit, read_first::<Up>(&mut reader, &mut frames)).await??;
+    let Up::Hello(hello) = first else { return Err(NotLetIn { why: "it did not greet".into() }) };
+    if let Some((door, key)) = door {
+        let admitted = {
+            let mut door = door.lock().unwrap_or_else(PoisonError::into_inner);
+            door.admit(&key, hello.ticket.as_ref(), Instant::now())
+        };
+        if let Err(error) = admitted {
+            let why = error.to_string();
+            refuse(writer, RefuseCode::NotAuthorised, &error.text_for_client()).await?;
+            return Err(NotLetIn { why });
+        }
+    }
+    reader.admit();
+    if !hello.root_name.as_ref().is_empty() {
+        let text = "this server has one root only; leave its name out";
+        refuse(writer, RefuseCode::NoSuchRoot, text).await?;
+        return Err(NotLetIn { why: text.into() });
+    }
+    let holder = match hello.role {
+        Role::Push => match lease.take(&hello).await {
+            Ok(holder) => Some(holder),
+            Err(busy) => {
+                let text = format!("busy: {} is sending to it, since {} min", busy.holder, busy.minutes);
+                refuse(writer, RefuseCode::Busy, &text).await?;
+                return Err(NotLetIn { why: text });
+            }
+        },
+        Role::Plan | Role::Audit => None,
+        Role::Pull => {
+            let text = "pull is not built yet";
+            refuse(writer, RefuseCode::Rights, text).await?;
+            return Err(NotLetIn { why: text.into() });
+        }
+    };
+    Ok((Guest { hello, reader, writer, frames, traffic }, holder))
+}
+
+async fn refuse(mut writer: SegmentWriter, code: RefuseCode, text: &str) -> std::io::Result<()> {
+    let refuse = Refuse { code, lowest: VERSION, highest: VERSION, text: Text::new(text) };
+    let mut frame = Vec::new();
+    encode(&Down::Refuse(refuse), &mut frame);
+    writer.write(&frame, Squeeze::Stored).await?;
+    writer.close().await
+}

@@ -1,0 +1,108 @@
+//! Listens for senders, and greets each in a task of its own.
+
+use super::greet::greet;
+use super::lease::{Holder, Lease};
+use super::session::serve_guest;
+use super::shore::Shore;
+use super::warm::Warm;
+use crate::client::event::{Event, Report, Shown};
+use crate::model::limits::{GREETING_MS, GREETINGS};
+use crate::net::tls::ServerTls;
+use crate::net::{Door, Pipe};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+/// Everything that the sessions of one destination share.
+pub struct Harbour {
+    pub shore: Arc<Shore>,
+    pub lease: Lease,
+    pub warm: Warm,
+    pub events: &'static dyn Report,
+    pub stop: watch::Receiver<bool>,
+}
+
+/// Accepts senders until the server stops, then waits for the sessions to end.
+pub async fn listen(harbour: Arc<Harbour>, listener: TcpListener, tls: ServerTls, door: Door) {
+    let tls = Arc::new(tls);
+    let door = Arc::new(Mutex::new(door));
+    let strangers = Arc::new(Semaphore::new(GREETINGS));
+    let mut sessions = JoinSet::new();
+    let mut stop = harbour.stop.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        while sessions.try_join_next().is_some() {}
+        let Ok((stream, _)) = accepted else {
+            // Out of descriptors, most likely: a pause lets sessions end.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let Ok(place) = strangers.clone().try_acquire_owned() else { continue };
+        sessions.spawn(meet(harbour.clone(), stream, tls.clone(), door.clone(), place));
+    }
+    let all = async { while sessions.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(Duration::from_secs(10), all).await;
+}
+
+async fn meet(
+    harbour: Arc<Harbour>,
+    stream: TcpStream,
+    tls: Arc<ServerTls>,
+    door: Arc<Mutex<Door>>,
+    place: tokio::sync::OwnedSemaphorePermit,
+) {
+    let address = stream.peer_addr().map_or_else(|_| "a client".to_owned(), |address| address.to_string());
+    let limit = Duration::from_millis(GREETING_MS);
+    let accepted = tokio::time::timeout(limit, Pipe::accept(stream, &tls)).await;
+    let refused = |why: String| {
+        harbour.events.event(Event::ClientRefused { peer: address.clone(), why });
+    };
+    let (pipe, key) = match accepted {
+        Ok(Ok(accepted)) => accepted,
+        Ok(Err(error)) => return refused(error.to_string()),
+        Err(_) => return refused("it did not finish its greeting in time".into()),
+    };
+    match greet(pipe, Some((&*door, key)), &harbour.lease).await {
+        Ok((guest, holder)) => {
+            drop(place);
+            serve(&harbour, guest, holder, address).await;
+        }
+        Err(error) => refused(error.why),
+    }
+}
+
+/// Serves a sender that came over a pipe that needs no door: ssh, or this process.
+pub async fn serve_pipe(harbour: &Harbour, pipe: Pipe) -> Result<(), String> {
+    let peer = pipe.peer.clone();
+    match greet(pipe, None, &harbour.lease).await {
+        Ok((guest, holder)) => {
+            serve(harbour, guest, holder, peer).await;
+            Ok(())
+        }
+        Err(error) => Err(error.why),
+    }
+}
+
+async fn serve(harbour: &Harbour, guest: super::session::Guest, holder: Option<Arc<Holder>>, peer: String) {
+    let client = guest.hello.name.to_string();
+    harbour.warm.end().await;
+    harbour.events.event(Event::ClientConnected { client: client.clone(), peer });
+    // A sender that only looks holds no lease.
+    let holder = holder.unwrap_or_else(Holder::looking);
+    let why = serve_guest(harbour.shore.clone(), guest, holder, harbour.events, harbour.stop.clone()).await;
+    if let Some(why_damaged) = harbour.shore.known.cache().take_damage() {
+        harbour.events.event(Event::CacheRebuilt { why: why_damaged });
+    }
+    harbour.events.event(Event::ClientLeft { client, why });
+}
+
+/// What `serve` says when it is ready.
+pub fn tell_listening(harbour: &Harbour, address: String, ticket_line: Option<String>) {
+    let dest = Shown::from(harbour.shore.path.as_path());
+    harbour.events.event(Event::Listening { address, dest, ticket_line });
+}

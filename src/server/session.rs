@@ -1,0 +1,202 @@
+//! One session: drives the receiver's machine between the link and the worker. Knows no protocol.
+
+use super::lease::Holder;
+use super::shore::Shore;
+use super::tally::Tally;
+use super::worker::{Answer, Worker};
+use crate::client::event::{Event, Report};
+use crate::disk::Progress;
+use crate::model::limits::CREDIT_BYTES;
+use crate::net::link::{Inbox, Outbox};
+use crate::net::{SegmentReader, SegmentWriter, Traffic};
+use crate::proto::frame::Frames;
+use crate::proto::message::{ByeCode, Down, Hello, Text, Up};
+use crate::proto::receiver::{Action, Config, Receiver};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc as async_mpsc, watch};
+
+/// After so long without a commit a stretch of work is told.
+const TELL_AFTER: Duration = Duration::from_millis(700);
+/// How often a walk or hashing in progress is told.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+
+/// A sender that was let in, and the way to it.
+pub struct Guest {
+    pub hello: Box<Hello>,
+    pub reader: SegmentReader,
+    pub writer: SegmentWriter,
+    pub frames: Frames,
+    pub traffic: Arc<Traffic>,
+}
+
+/// Serves one sender until it leaves, is fenced or the server stops; returns why it ended.
+pub async fn serve_guest(
+    shore: Arc<Shore>,
+    guest: Guest,
+    holder: Arc<Holder>,
+    events: &'static dyn Report,
+    mut stop: watch::Receiver<bool>,
+) -> String {
+    let Guest { hello, reader, writer, frames, traffic } = guest;
+    let started = Instant::now();
+    let now_ms = || started.elapsed().as_millis() as u64;
+    let config = Config {
+        root_id: shore.root_id(),
+        lease: holder.number,
+        keeps: shore.keeps,
+        credit_bytes: CREDIT_BYTES,
+    };
+    let left = shore.known.cache().left(&hello.scope);
+    let mut receiver = Receiver::new(config, &hello, left, now_ms());
+    let mut inbox = Inbox::<Up>::new(reader, frames);
+    let outbox = Outbox::<Down>::new(writer);
+    let mut disk = Disk::start(shore.clone(), &hello);
+    let mut tally = Tally::new(&hello, traffic);
+    let mut progress_at = tokio::time::Instant::now() + PROGRESS_EVERY;
+    let why = loop {
+        if act(&mut receiver, &outbox, &disk, &mut tally, now_ms()) {
+            break "the client has ended the session".to_owned();
+        }
+        let tick_at = tokio::time::Instant::from_std(started + Duration::from_millis(receiver.deadline_ms()));
+        let tell_at = tokio::time::Instant::now() + TELL_AFTER;
+        tokio::select! {
+            message = inbox.next() => match message {
+                Some(Ok(up)) => {
+                    holder.heard();
+                    if let Err(breach) = receiver.receive(up, now_ms()) {
+                        bye(&outbox, ByeCode::Breach, &breach.to_string());
+                        break breach.to_string();
+                    }
+                }
+                Some(Err(error)) => break error.to_string(),
+                None => break "the connection was closed".to_owned(),
+            },
+            Some(answer) = disk.answers.recv() => {
+                if let Err(why) = take_answer(&mut receiver, answer, &mut tally, now_ms()) {
+                    bye(&outbox, ByeCode::Fault, &why);
+                    break why;
+                }
+            }
+            () = tokio::time::sleep_until(tick_at) => receiver.tick(now_ms()),
+            () = tokio::time::sleep_until(tell_at), if tally.has_news() => {
+                events.event(Event::Received(tally.take(receiver.tree().root_hash(&hello.scope))));
+            }
+            () = tokio::time::sleep_until(progress_at) => {
+                progress_at = tokio::time::Instant::now() + PROGRESS_EVERY;
+                disk.tell_progress(events);
+            }
+            () = holder.poked() => outbox.send(&Down::Ping(now_ms())),
+            () = holder.fenced() => {
+                bye(&outbox, ByeCode::Fenced, "this client has connected again");
+                break "the client has connected again".to_owned();
+            }
+            _ = stop.wait_for(|stop| *stop) => {
+                bye(&outbox, ByeCode::Stopping, "the server is shutting down");
+                break "the server is shutting down".to_owned();
+            }
+        }
+    };
+    if tally.has_news() {
+        events.event(Event::Received(tally.take(receiver.tree().root_hash(&hello.scope))));
+    }
+    drop(inbox);
+    let _ = tokio::time::timeout(Duration::from_secs(2), outbox.close()).await;
+    disk.end().await;
+    holder.end();
+    why
+}
+
+/// Carries out what the machine asks; `true` when the session is over.
+fn act(receiver: &mut Receiver, outbox: &Outbox<Down>, disk: &Disk, tally: &mut Tally, now_ms: u64) -> bool {
+    while let Some(action) = receiver.next_action() {
+        match action {
+            Action::Send(down) => {
+                outbox.send(&down);
+                receiver.said(now_ms);
+            }
+            Action::Close => return true,
+            action => {
+                tally.asked(&action);
+                disk.ask(action);
+            }
+        }
+    }
+    false
+}
+
+fn take_answer(
+    receiver: &mut Receiver,
+    answer: Answer,
+    tally: &mut Tally,
+    now_ms: u64,
+) -> Result<(), String> {
+    match answer {
+        Answer::Walked(walked) => receiver.walked(walked, now_ms).map_err(|breach| breach.to_string())?,
+        Answer::Hashed { path, meta, size, hash } => receiver.hashed(&path, meta, size, hash),
+        Answer::HashedAll { unreadable } => receiver.hashed_all(&unreadable, now_ms),
+        Answer::Staged { id, result } => receiver.staged(id, result),
+        Answer::Mismatched { id, level, values } => receiver.mismatched(id, level, values),
+        Answer::PackStaged { id, result } => receiver.pack_staged(id, result),
+        Answer::Written { id, wire_bytes } => receiver.written(id, wire_bytes),
+        Answer::Committed(results) => {
+            tally.committed(&results);
+            receiver.committed(results);
+        }
+        Answer::Down(down) => receiver.answered(*down),
+        Answer::Fault(why) => return Err(why),
+    }
+    Ok(())
+}
+
+fn bye(outbox: &Outbox<Down>, code: ByeCode, text: &str) {
+    outbox.send(&Down::Bye { code, text: Text::new(text) });
+}
+
+/// The worker's thread, and the ways to and from it.
+struct Disk {
+    jobs: mpsc::Sender<Action>,
+    answers: async_mpsc::UnboundedReceiver<Answer>,
+    thread: std::thread::JoinHandle<()>,
+    progress: Arc<Progress>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Disk {
+    fn start(shore: Arc<Shore>, hello: &Hello) -> Self {
+        let (jobs, taken) = mpsc::channel();
+        let (tell, answers) = async_mpsc::unbounded_channel();
+        let progress = Arc::new(Progress::default());
+        let stop = Arc::new(AtomicBool::new(false));
+        let worker = Worker::new(shore, hello.scope, tell, progress.clone(), stop.clone());
+        let thread = std::thread::spawn(move || worker.run(taken));
+        Self { jobs, answers, thread, progress, stop }
+    }
+
+    fn ask(&self, action: Action) {
+        // The worker ends only when this sender is dropped.
+        let _ = self.jobs.send(action);
+    }
+
+    fn tell_progress(&self, events: &dyn Report) {
+        let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let (bytes_hashed, bytes_to_hash) =
+            (load(&self.progress.bytes_hashed), load(&self.progress.bytes_to_hash));
+        if bytes_hashed < bytes_to_hash {
+            events.event(Event::Scanning {
+                entries: load(&self.progress.entries),
+                bytes_hashed,
+                bytes_to_hash,
+            });
+        }
+    }
+
+    /// Waits until nothing of the session touches the destination any more.
+    async fn end(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        drop(self.jobs);
+        let _ = tokio::task::spawn_blocking(move || self.thread.join()).await;
+    }
+}
