@@ -1,16 +1,59 @@
-//! The sender: one of the two programs.
+//! Floor 4: the sender, one of the two programs.
+//!
+//! [`run`] opens the source ([`source`] scans and watches it in a thread of its own), finds its way
+//! to the receiver ([`connect`]) and drives one machine for each connection ([`session`]), with a
+//! thread for each large file ([`deltas`]).
 
+mod connect;
+mod deltas;
 pub mod event;
 pub mod options;
+mod pass;
+mod session;
+mod source;
 
+use crate::disk::Root;
+use crate::net::{Identity, Places, Secret, pace::Rate};
+use crate::plan::scope::Scope;
+use crate::proto::message::Up;
+use crate::proto::sender::{Action, Config, Ending, Sender};
+use crate::server::Fatal;
+use crate::server::contents::KnownContents;
+use crate::store::{Cache, CacheError, Opened};
+use connect::{ConnectError, Way, state_name};
 use event::{Event, Outcome, Report};
-use options::ClientOptions;
+use options::{ClientOptions, Once};
+use session::{Ashore, End, send};
+use source::SourceThread;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// Waits between attempts grow from the first to the second, each with full jitter.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// How long `push` tries to reach its receiver.
+const PUSH_TRIES: Duration = Duration::from_secs(20);
 
 /// Brings a destination in step with a source, once or until told to stop, and says what happens.
-pub fn run(_options: ClientOptions, events: &'static dyn Report) -> Outcome {
-    events.event(Event::Error { text: "the sender is not built yet".into() });
-    Outcome::Failed
+pub fn run(options: ClientOptions, events: &'static dyn Report) -> Outcome {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            events.event(Event::failed(&error));
+            return Outcome::Failed;
+        }
+    };
+    let outcome = match runtime.block_on(sync(Arc::new(options), events)) {
+        Ok(outcome) => outcome,
+        Err(fatal) => {
+            events.event(Event::Error { text: fatal.text });
+            fatal.outcome
+        }
+    };
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    outcome
 }
 
 /// The public key of this side in the form that `--authorize` and `--server-key` take.
@@ -19,6 +62,230 @@ pub fn run(_options: ClientOptions, events: &'static dyn Report) -> Outcome {
 ///
 /// # Errors
 /// One sentence with the next step.
-pub fn public_key(_identity: Option<&Path>) -> Result<String, String> {
-    Err("keys are not built yet".into())
+pub fn public_key(identity: Option<&Path>) -> Result<String, String> {
+    let places = Places::from_environment().map_err(|error| error.to_string())?;
+    let identity = Identity::load(identity, &places).map_err(|error| error.to_string())?;
+    Ok(identity.public_key().to_string())
+}
+
+async fn sync(options: Arc<ClientOptions>, events: &'static dyn Report) -> Result<Outcome, Fatal> {
+    let failed = |error: &dyn std::error::Error| Fatal::new(Outcome::Failed, error);
+    let scope =
+        Scope::new(options.hidden, &options.excludes).map_err(|error| Fatal::new(Outcome::Usage, &error))?;
+    let root = Arc::new(Root::open(&options.source).map_err(|error| failed(&error))?);
+    let places = Places::from_environment().map_err(|error| failed(&error))?;
+    let way = Way::open(&options, &places, events)?;
+    let known = open_cache(&options, &root, &places, events)?;
+    let (stopper, stop) = watch::channel(false);
+    tokio::spawn(stop_on_signal(stopper, events));
+    let watches = options.mode == Once::Watch;
+    let source = SourceThread::start(root.clone(), known.clone(), scope.clone(), watches, events);
+    let ashore = Ashore { root, known, source, places, events, stop, scope: scope.id(), once: !watches };
+    let client = client_id(&ashore.known);
+    let config = Config {
+        client,
+        process: Secret::random().0,
+        name: host_name(),
+        scope,
+        ticket: None,
+        dry_run: options.mode == Once::DryRun,
+        no_delete: options.no_delete,
+        allow_mass_delete: options.allow_mass_delete,
+        once: !watches,
+    };
+    Ok(keep_connected(&options, ashore, way, config).await)
+}
+
+/// Connects, sends, and connects again until the work is over.
+async fn keep_connected(options: &ClientOptions, mut ashore: Ashore, way: Way, config: Config) -> Outcome {
+    let limit = options.bwlimit_bytes_per_s.and_then(Rate::new);
+    let mut backoff = Backoff::new();
+    let mut has_told = false;
+    let mut stop = ashore.stop.clone();
+    loop {
+        let mut sender = None;
+        let connecting = way.connect(limit, |ticket| {
+            let mut machine = Sender::new(Config { ticket, ..config.clone() }, 0);
+            let greeting = greeting_of(&mut machine);
+            sender = Some(machine);
+            greeting
+        });
+        let connected = tokio::select! {
+            connected = connecting => connected,
+            _ = stop.wait_for(|stop| *stop) => return Outcome::InStep,
+        };
+        let why = match (connected, sender) {
+            (Ok(connection), Some(sender)) => {
+                let mut has_met = false;
+                let end = send(&mut ashore, sender, connection, &mut has_met).await;
+                if has_met {
+                    backoff.reset();
+                    has_told = false;
+                }
+                match end_of(end, &ashore) {
+                    Ok(outcome) => return outcome,
+                    Err(why) => why,
+                }
+            }
+            (Err(error), _) => match give_up(&error, &ashore, &backoff) {
+                Some(outcome) => return outcome,
+                None => error.to_string(),
+            },
+            (Ok(_), None) => "the greeting was not sent".to_owned(),
+        };
+        if ashore.once && backoff.since.elapsed() > PUSH_TRIES {
+            let text =
+                format!("{} cannot be reached: {why}; start it, or check --host and --port", way.name());
+            ashore.events.event(Event::Error { text });
+            return Outcome::NoConnection;
+        }
+        let wait = backoff.next();
+        if !std::mem::replace(&mut has_told, true) {
+            ashore.events.event(Event::Waiting { for_what: way.name(), why });
+        }
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            _ = stop.wait_for(|stop| *stop) => return Outcome::InStep,
+        }
+    }
+}
+
+/// The machine's first action is its greeting, which travels with the preface.
+fn greeting_of(sender: &mut Sender) -> Up {
+    match sender.next_action() {
+        Some(Action::Send(up)) => up,
+        _ => unreachable!("a sender greets first"),
+    }
+}
+
+/// What a session's end means: the outcome, or why to try again.
+fn end_of(end: End, ashore: &Ashore) -> Result<Outcome, String> {
+    match end {
+        End::Passed(Ending::Identical) => Ok(match ashore.source.snapshots.borrow().as_ref() {
+            Some(snapshot) if snapshot.scanned.unreadable > 0 => Outcome::Partial,
+            _ => Outcome::InStep,
+        }),
+        End::Passed(Ending::Partial) => Ok(Outcome::Partial),
+        End::Passed(Ending::Held) => Ok(Outcome::Held),
+        End::Passed(Ending::Failed) => {
+            let text = "the destination could not take everything; what it said stands above".to_owned();
+            ashore.events.event(Event::Error { text });
+            Ok(Outcome::Failed)
+        }
+        End::Stopped => Ok(Outcome::InStep),
+        End::Source(why) => {
+            ashore.events.event(Event::Error { text: format!("the source cannot be read: {why}") });
+            Ok(Outcome::Failed)
+        }
+        End::Refused { text, is_busy: true, .. } => {
+            if ashore.once {
+                ashore.events.event(Event::Error { text: format!("the destination is {text}") });
+                return Ok(Outcome::NoConnection);
+            }
+            Err(text)
+        }
+        End::Refused { text, is_authorisation, .. } => {
+            ashore.events.event(Event::Error { text });
+            Ok(if is_authorisation { Outcome::NotAuthorised } else { Outcome::Failed })
+        }
+        End::Broken(why) => {
+            ashore.events.event(Event::Disconnected {
+                why: why.clone(),
+                retry_ms: Some(BACKOFF.0.as_millis() as u64),
+            });
+            Err(why)
+        }
+    }
+}
+
+/// The outcome when trying again is of no use.
+fn give_up(error: &ConnectError, ashore: &Ashore, _backoff: &Backoff) -> Option<Outcome> {
+    if !error.is_lasting() {
+        return None;
+    }
+    ashore.events.event(Event::failed(error));
+    Some(if error.is_about_keys() { Outcome::NotAuthorised } else { Outcome::Failed })
+}
+
+/// Full-jitter backoff.
+struct Backoff {
+    ceiling: Duration,
+    since: Instant,
+}
+
+impl Backoff {
+    fn new() -> Self {
+        Self { ceiling: BACKOFF.0, since: Instant::now() }
+    }
+
+    fn reset(&mut self) {
+        *self = Self::new();
+    }
+
+    /// The next wait: anything up to a ceiling that doubles.
+    fn next(&mut self) -> Duration {
+        let random = Secret::random().0;
+        let share = f64::from(u16::from_le_bytes([random[0], random[1]])) / f64::from(u16::MAX);
+        let wait = self.ceiling.mul_f64(share).max(Duration::from_millis(20));
+        self.ceiling = (self.ceiling * 2).min(BACKOFF.1);
+        wait
+    }
+}
+
+fn open_cache(
+    options: &ClientOptions,
+    root: &Root,
+    places: &Places,
+    events: &dyn Report,
+) -> Result<Arc<KnownContents>, Fatal> {
+    let folder = places.state.join("clients").join(state_name(root.path(), &options.destination));
+    let cache = match Cache::open(&folder) {
+        Ok((cache, Opened::Rebuilt { why, .. })) => {
+            events.event(Event::CacheRebuilt { why });
+            cache
+        }
+        Ok((cache, _)) => cache,
+        Err(CacheError::Busy) => {
+            let text = "another strait sends this source to this destination; this one remembers nothing";
+            events.event(Event::Note { text: text.into() });
+            Cache::in_memory().map_err(|error| Fatal::new(Outcome::Failed, &error))?
+        }
+        Err(error) => {
+            let text = format!("nothing is remembered from run to run: {}", event::sentence(&error));
+            events.event(Event::Note { text });
+            Cache::in_memory().map_err(|error| Fatal::new(Outcome::Failed, &error))?
+        }
+    };
+    Ok(Arc::new(KnownContents::new(Arc::new(cache))))
+}
+
+/// The id of this client, kept from start to start.
+fn client_id(known: &KnownContents) -> [u8; 16] {
+    if let Some(id) = known.cache().word("client").and_then(|bytes| bytes.try_into().ok()) {
+        return id;
+    }
+    let id = Secret::random().0;
+    let _ = known.cache().set_word("client", &id);
+    id
+}
+
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|name| name.trim().to_owned())
+        .unwrap_or_else(|_| "a client".to_owned())
+}
+
+async fn stop_on_signal(stopper: watch::Sender<bool>, events: &'static dyn Report) {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return;
+    };
+    let why = tokio::select! {
+        _ = interrupt.recv() => "interrupted",
+        _ = terminate.recv() => "told to end",
+    };
+    events.event(Event::Stopping { why: why.to_owned() });
+    stopper.send_replace(true);
+    std::future::pending::<()>().await;
 }

@@ -11,7 +11,7 @@ use crate::model::limits::GROUP_BYTES;
 
 /// Blocks compared at first at a predicted place, and at most at a time when all goes well.
 const FIRST_STRIDE: usize = 8;
-const LAST_STRIDE: usize = 1_024;
+const LAST_STRIDE: usize = 2_048;
 /// Shifts that are tried before the search.
 const SHIFTS: usize = 3;
 /// The search looks at least at so much of a window, however often it found nothing before.
@@ -35,6 +35,24 @@ struct Layer<'a> {
     ranges: Vec<(usize, &'a RangeSignature)>,
     n_blocks: usize,
     table: Option<WeakTable>,
+    /// What the last comparisons said, the latest first: what follows a block that differs was compared
+    /// with it.
+    seen: Vec<Seen>,
+}
+
+/// The answers of one comparison, from a place in the target on.
+struct Seen {
+    /// The shift, and the offset of the signature.
+    key: (i64, u64),
+    place: u64,
+    equal: Vec<bool>,
+}
+
+impl Seen {
+    fn holds(&self, key: (i64, u64), place: u64, block_bytes: usize) -> bool {
+        let end = self.place + (self.equal.len() * block_bytes) as u64;
+        self.key == key && (self.place..end).contains(&place)
+    }
 }
 
 /// A run of blocks that stand in the basis.
@@ -43,6 +61,8 @@ struct Run {
     start: usize,
     len: usize,
     from: u64,
+    /// Whether it ended only because no more was compared.
+    goes_on: bool,
 }
 
 /// The search's budget for strong hashes is spent: the weak hashes lie, or the data is degenerate.
@@ -65,14 +85,14 @@ pub(super) struct Aligner<'a> {
 impl<'a> Aligner<'a> {
     pub(super) fn new(signatures: &'a [RangeSignature]) -> Self {
         let mut layers: Vec<Layer> = Vec::new();
-        let mut sorted: Vec<_> = signatures.iter().filter(|signature| signature.n_blocks() > 0).collect();
+        let mut sorted: Vec<_> = signatures.iter().filter(|signature| !signature.is_empty()).collect();
         sorted.sort_by_key(|signature| (signature.block_bytes(), signature.offset()));
         for signature in sorted {
             let block_bytes = signature.block_bytes() as usize;
             match layers.last_mut() {
                 Some(layer) if layer.block_bytes == block_bytes => layer.add(signature),
                 _ => {
-                    let mut layer = Layer { block_bytes, ranges: Vec::new(), n_blocks: 0, table: None };
+                    let mut layer = Layer::new(block_bytes);
                     layer.add(signature);
                     layers.push(layer);
                 }
@@ -104,11 +124,14 @@ impl<'a> Aligner<'a> {
     /// a group and a block, wants to be the start of the next window.
     pub(super) fn pieces(&mut self, window: &[u8], at: u64, is_last: bool) -> Vec<Piece> {
         self.n_disproved = 0;
+        let Some(finest) = self.layers.first().map(|layer| layer.block_bytes) else {
+            self.push(at, 0, window.len(), None);
+            return std::mem::take(&mut self.pieces);
+        };
         let mut budget = 2 * window.len() + 64 * 1024;
         let mut n_matched = 0;
-        let finest = self.layers.first().map_or(usize::MAX, |layer| layer.block_bytes);
         let mut here = 0;
-        while window.len() - here >= finest {
+        while here < window.len() && (is_last || window.len() - here >= finest) {
             let predicted = self.predict(window, at, here);
             let gap_end = predicted.as_ref().map_or(window.len(), |run| run.start);
             match self.search(window, here, gap_end, &mut budget) {
@@ -148,10 +171,10 @@ impl<'a> Aligner<'a> {
     /// Up to where a window is literal when nothing more was found in it: the last block, which may
     /// go on, and the group it begins in are left for the next window.
     fn give_up(&self, window_len: usize, at: u64, here: usize, is_last: bool) -> usize {
-        if is_last || self.layers.is_empty() {
+        if is_last {
             return window_len;
         }
-        let searched = window_len - self.margin() as usize;
+        let searched = window_len.saturating_sub(self.margin() as usize);
         let to_border = ((at + searched as u64) % GROUP_BYTES as u64) as usize;
         searched.saturating_sub(to_border).max(here)
     }
@@ -160,7 +183,7 @@ impl<'a> Aligner<'a> {
     fn predict(&mut self, window: &[u8], at: u64, here: usize) -> Option<Run> {
         let mut best: Option<Run> = None;
         for shift in &self.shifts {
-            for layer in &self.layers {
+            for layer in &mut self.layers {
                 let until = best.as_ref().map_or(window.len(), |run| run.start);
                 let run = layer.run_at(window, at, here, *shift, self.stride);
                 best = run.filter(|run| run.start < until).or(best);
@@ -169,7 +192,7 @@ impl<'a> Aligner<'a> {
                 break;
             }
         }
-        let full = best.as_ref().is_some_and(|run| run.len >= self.stride * self.layers[0].block_bytes);
+        let full = best.as_ref().is_some_and(|run| run.start == here && run.goes_on);
         self.stride = if full { (self.stride * 2).min(LAST_STRIDE) } else { FIRST_STRIDE };
         best
     }
@@ -209,6 +232,10 @@ impl<'a> Aligner<'a> {
 }
 
 impl<'a> Layer<'a> {
+    fn new(block_bytes: usize) -> Self {
+        Self { block_bytes, ranges: Vec::new(), n_blocks: 0, table: None, seen: Vec::new() }
+    }
+
     fn add(&mut self, signature: &'a RangeSignature) {
         self.ranges.push((self.n_blocks, signature));
         self.n_blocks += signature.n_blocks();
@@ -222,7 +249,7 @@ impl<'a> Layer<'a> {
     }
 
     /// The first run of equal blocks among the next `stride` blocks at a shift.
-    fn run_at(&self, window: &[u8], at: u64, here: usize, shift: i64, stride: usize) -> Option<Run> {
+    fn run_at(&mut self, window: &[u8], at: u64, here: usize, shift: i64, stride: usize) -> Option<Run> {
         let offset = u64::try_from(at as i64 + here as i64 - shift).ok();
         // Before the basis's first byte: its first block may still stand further on.
         let offset = offset.unwrap_or(0);
@@ -230,12 +257,25 @@ impl<'a> Layer<'a> {
         let block_index = ((offset - signature.offset()) as usize).div_ceil(self.block_bytes);
         let from = signature.offset() + (block_index * self.block_bytes) as u64;
         let start = usize::try_from(from as i64 + shift - at as i64).ok().filter(|start| *start >= here)?;
-        let end = window.len().min(start.saturating_add(stride * self.block_bytes));
-        let equal = signature.compare(block_index, window.get(start..end)?);
+        let key = (shift, signature.offset());
+        let place = at + start as u64;
+        let block_bytes = self.block_bytes;
+        if !self.seen.iter().any(|seen| seen.holds(key, place, block_bytes)) {
+            let end = window.len().min(start.saturating_add(stride * block_bytes));
+            let equal = signature.compare(block_index, window.get(start..end)?);
+            self.seen.retain(|seen| seen.key != key);
+            self.seen.insert(0, Seen { key, place, equal });
+            self.seen.truncate(SHIFTS);
+        }
+        let seen = self.seen.iter().find(|seen| seen.holds(key, place, block_bytes))?;
+        let equal = &seen.equal[(place - seen.place) as usize / block_bytes..];
         let first = equal.iter().position(|equal| *equal)?;
         let n_equal = equal[first..].iter().take_while(|equal| **equal).count();
         let skipped = first * self.block_bytes;
-        Some(Run { start: start + skipped, len: n_equal * self.block_bytes, from: from + skipped as u64 })
+        let from = from + skipped as u64;
+        // The last block of a range may be short.
+        let len = (n_equal * self.block_bytes).min((signature.end() - from) as usize);
+        Some(Run { start: start + skipped, len, from, goes_on: first + n_equal == equal.len() })
     }
 
     /// The first block that stands in a gap; none when the budget runs out, in bytes of strong hashes.
@@ -267,7 +307,7 @@ impl<'a> Layer<'a> {
         let (start, block) = table.find(gap, block_bytes, proves).ok().flatten()?;
         let (signature, block_index) = locate(block);
         let from = signature.offset() + (block_index * block_bytes) as u64;
-        Some(Run { start, len: block_bytes, from })
+        Some(Run { start, len: block_bytes, from, goes_on: true })
     }
 }
 
@@ -336,7 +376,7 @@ mod tests {
         let resolved: u64 = first.iter().map(|piece| piece.len).sum();
         assert!((100_000 - 101..=100_000).contains(&resolved), "{resolved}");
         let second = aligner.pieces(&target[resolved as usize..], resolved, true);
-        assert_eq!(second[0].from, Some(resolved - 4));
-        assert!(second.last().unwrap().len < 101);
+        let rest = Piece { at: resolved, len: 300_004 - resolved, from: Some(resolved - 4) };
+        assert_eq!(second, [rest]);
     }
 }

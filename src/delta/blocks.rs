@@ -8,6 +8,7 @@ use fast_rsync::{Signature, SignatureOptions, apply_limited};
 use std::io;
 use std::ops::Range;
 
+use super::cores::both;
 use crate::model::limits::{
     BLOCK_BYTES_MAX, BLOCK_BYTES_MIN, FILE_BYTES, GIB, MIB, STRONG_BYTES_MAX, STRONG_BYTES_MIN, WINDOW_BYTES,
 };
@@ -18,10 +19,15 @@ pub const WEAK_BYTES: usize = 4;
 pub const KEPT_STRONG_BYTES: u8 = 8;
 /// What `fast_rsync` writes before the entries of a signature: magic, block size, strong size.
 const HEADER_BYTES: usize = 12;
+/// `fast_rsync` hashes so many blocks at once, the rest one by one, far slower.
+pub(super) const LANES: usize = 8;
+/// From here on blocks are compared on two cores.
+const SPREAD_BYTES: u64 = MIB as u64;
 const MD4_MAGIC: [u8; 4] = 0x7273_0136_u32.to_be_bytes();
 
-/// Block signature of a range of a basis: an entry (weak hash, strong hash) for each whole block,
-/// aligned from the start of the range. A short last block has none, as it would never match.
+/// Block signature of a range of a basis: an entry (weak hash, strong hash) for each block, aligned
+/// from the start of the range. A short last block has one too; `fast_rsync` never sees that entry, but
+/// at a predicted place it is recognised, so that an append costs no rest of a block.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RangeSignature {
     offset: u64,
@@ -117,7 +123,7 @@ impl RangeSignature {
         if len > FILE_BYTES || offset > FILE_BYTES - len {
             return Err(SignatureError::Range { offset, len });
         }
-        let n_blocks = len / u64::from(block_bytes);
+        let n_blocks = len.div_ceil(u64::from(block_bytes));
         let expected = n_blocks * entry_bytes(strong_bytes) as u64;
         match entries.len() as u64 == expected {
             true => Ok(Self { offset, len, block_bytes, strong_bytes, entries }),
@@ -185,9 +191,9 @@ impl RangeSignature {
         self.strong_bytes
     }
 
-    /// Number of whole blocks.
+    /// Number of whole blocks; a short last one comes on top.
     pub fn n_blocks(&self) -> usize {
-        self.entries.len() / entry_bytes(self.strong_bytes)
+        (self.len / u64::from(self.block_bytes)) as usize
     }
 
     /// All entries, one behind the other.
@@ -208,33 +214,45 @@ impl RangeSignature {
         u32::from_be_bytes(*weak)
     }
 
-    /// The signature of the whole blocks that touch a byte range of the basis.
+    /// The signature of the blocks that touch a byte range of the basis.
     pub fn sub_range(&self, range: Range<u64>) -> Self {
         let block = u64::from(self.block_bytes);
-        let n_blocks = self.n_blocks() as u64;
+        let n_blocks = self.len.div_ceil(block);
         let first = (range.start.saturating_sub(self.offset) / block).min(n_blocks);
         let last = range.end.saturating_sub(self.offset).div_ceil(block).clamp(first, n_blocks);
         let entry_bytes = entry_bytes(self.strong_bytes) as u64;
         let entries = self.entries[(first * entry_bytes) as usize..(last * entry_bytes) as usize].to_vec();
-        Self { offset: self.offset + first * block, len: (last - first) * block, entries, ..*self }
+        let start = (first * block).min(self.len);
+        let end = (last * block).min(self.len);
+        Self { offset: self.offset + start, len: end - start, entries, ..*self }
     }
 
     /// Which of the blocks from `block_index` on stand in `bytes`, one behind the other from its start;
-    /// as many answers as whole blocks fit. Takes the time of a signature of `bytes`.
+    /// as many answers as blocks fit, a short last one included. Takes the time of a signature of `bytes`.
     pub fn compare(&self, block_index: usize, bytes: &[u8]) -> Vec<bool> {
-        let block_bytes = self.block_bytes as usize;
-        let n_blocks = (bytes.len() / block_bytes).min(self.n_blocks().saturating_sub(block_index));
-        if n_blocks == 0 {
+        let block = u64::from(self.block_bytes);
+        let left = self.len.saturating_sub(block_index as u64 * block);
+        let held = (bytes.len() as u64).min(left);
+        let compared = if held == left { left } else { held - held % block };
+        if compared == 0 {
             return Vec::new();
         }
         let entry_bytes = entry_bytes(self.strong_bytes);
-        let entries = entries_of(&bytes[..n_blocks * block_bytes], self.block_bytes, self.strong_bytes);
+        let bytes = &bytes[..compared as usize];
+        let half = compared / 2 - compared / 2 % (block * LANES as u64);
+        let (head, tail) = bytes.split_at(if compared < SPREAD_BYTES { 0 } else { half as usize });
+        let (mut entries, tail) = both(
+            !head.is_empty(),
+            || entries_of(head, self.block_bytes, self.strong_bytes),
+            || entries_of(tail, self.block_bytes, self.strong_bytes),
+        );
+        entries.extend(tail);
         let expected = &self.entries[block_index * entry_bytes..][..entries.len()];
-        if entries == expected {
-            return vec![true; n_blocks];
-        }
         let pairs = entries.chunks_exact(entry_bytes).zip(expected.chunks_exact(entry_bytes));
-        pairs.map(|(entry, expected)| entry == expected).collect()
+        match entries == expected {
+            true => vec![true; pairs.len()],
+            false => pairs.map(|(entry, expected)| entry == expected).collect(),
+        }
     }
 
     /// The delta that makes `window` from the range, of at most `out_limit` bytes.
@@ -262,7 +280,7 @@ impl RangeSignature {
         bytes.extend_from_slice(&MD4_MAGIC);
         bytes.extend_from_slice(&self.block_bytes.to_be_bytes());
         bytes.extend_from_slice(&u32::from(self.strong_bytes).to_be_bytes());
-        bytes.extend_from_slice(&self.entries);
+        bytes.extend_from_slice(&self.entries[..self.n_blocks() * entry_bytes(self.strong_bytes)]);
         bytes
     }
 }
@@ -305,11 +323,10 @@ pub fn check_sizes(block_bytes: u32, strong_bytes: u8) -> Result<(), SignatureEr
     }
 }
 
-/// Entries of the whole blocks of `bytes`; those of pieces of whole blocks, joined, are those of the whole.
+/// Entries of the blocks of `bytes`; those of pieces of whole blocks, joined, are those of the whole.
 pub(super) fn entries_of(bytes: &[u8], block_bytes: u32, strong_bytes: u8) -> Vec<u8> {
-    let whole = bytes.len() - bytes.len() % block_bytes as usize;
     let options = SignatureOptions { block_size: block_bytes, crypto_hash_size: u32::from(strong_bytes) };
-    let mut entries = Signature::calculate(&bytes[..whole], options).into_serialized();
+    let mut entries = Signature::calculate(bytes, options).into_serialized();
     entries.drain(..HEADER_BYTES);
     entries
 }

@@ -24,7 +24,7 @@ pub struct DeltaStats {
     pub delta_wire: u64,
     /// As they are.
     pub literal: u64,
-    /// Target bytes that were read.
+    /// Target bytes that were read and compared with the offer.
     pub read: u64,
     pub n_ops: u64,
     pub n_frames: u64,

@@ -3,13 +3,13 @@
 //! Sits where contents are first seen (scan at the sender, stage at the receiver). Memory is bounded by
 //! what it makes: 32 bytes a group and 12 bytes a block.
 
-use std::sync::OnceLock;
 use std::thread;
 
 use blake3::Hasher;
 use blake3::hazmat::{ChainingValue, HasherExt};
 
-use super::blocks::{BlockSignature, KEPT_STRONG_BYTES, block_bytes_for, entries_of};
+use super::blocks::{BlockSignature, KEPT_STRONG_BYTES, LANES, block_bytes_for, entries_of};
+use super::cores::n_cores;
 use super::groups::{GroupTree, group_value};
 use super::zeros::ZEROS;
 use crate::model::ContentHash;
@@ -42,7 +42,7 @@ pub struct Indexer {
     blocks: Option<Blocks>,
 }
 
-/// The entries so far, and the block that is not complete yet.
+/// The entries so far, and the blocks that do not fill all lanes yet.
 struct Blocks {
     block_bytes: u32,
     entries: Vec<u8>,
@@ -77,7 +77,7 @@ impl Indexer {
             self.group_bytes = rest.len();
         }
         if let Some(held) = &mut self.blocks {
-            held.open.extend_from_slice(&blocks[blocks.len() - blocks.len() % held.block_bytes as usize..]);
+            held.open.extend_from_slice(&blocks[blocks.len() - blocks.len() % held.unit_bytes()..]);
         }
     }
 
@@ -101,9 +101,10 @@ impl Indexer {
             self.close_group();
         }
         let groups = GroupTree::from_values(size, self.values).expect("a value for each group");
-        let signature = self.blocks.map(|blocks| {
+        let signature = self.blocks.map(|mut blocks| {
+            blocks.entries.extend(entries_of(&blocks.open, blocks.block_bytes, KEPT_STRONG_BYTES));
             BlockSignature::parse(0, size, blocks.block_bytes, KEPT_STRONG_BYTES, blocks.entries)
-                .expect("an entry for each whole block")
+                .expect("an entry for each block")
         });
         ContentIndex { hash: groups.root(), size, groups: Some(groups), signature }
     }
@@ -130,14 +131,15 @@ impl Indexer {
         self.group_bytes = 0;
     }
 
-    /// Indexes whole groups, and the whole blocks at the start of `blocks`; both are parts of one piece.
+    /// Indexes whole groups, and the lanes full of blocks at the start of `blocks`; both are parts of one piece.
     fn index_whole(&mut self, groups: &[u8], blocks: &[u8]) {
         let first_group = self.values.len();
         let block_bytes = self.blocks.as_ref().map(|blocks| blocks.block_bytes);
         let n_parts = if groups.len() < SPREAD_BYTES { 1 } else { n_cores() };
         let work = |part: usize| {
             let at = first_group + n_units(groups, GROUP_BYTES) * part / n_parts;
-            let own_blocks = block_bytes.map(|unit| (unit, share(blocks, unit as usize, part, n_parts)));
+            let own_blocks =
+                block_bytes.map(|unit| (unit, share(blocks, unit as usize * LANES, part, n_parts)));
             index_part(share(groups, GROUP_BYTES, part, n_parts), at, own_blocks)
         };
         let results = thread::scope(|scope| {
@@ -157,14 +159,19 @@ impl Indexer {
 }
 
 impl Blocks {
-    /// Fills the open block and returns how many bytes went into it.
+    /// Bytes of the blocks that are hashed at once.
+    fn unit_bytes(&self) -> usize {
+        self.block_bytes as usize * LANES
+    }
+
+    /// Fills the open blocks and returns how many bytes went into them.
     fn fill(&mut self, bytes: &[u8]) -> usize {
         if self.open.is_empty() {
             return 0;
         }
-        let n_taken = (self.block_bytes as usize - self.open.len()).min(bytes.len());
+        let n_taken = (self.unit_bytes() - self.open.len()).min(bytes.len());
         self.open.extend_from_slice(&bytes[..n_taken]);
-        if self.open.len() == self.block_bytes as usize {
+        if self.open.len() == self.unit_bytes() {
             self.entries.extend(entries_of(&self.open, self.block_bytes, KEPT_STRONG_BYTES));
             self.open.clear();
         }
@@ -187,7 +194,11 @@ fn index_part(
             values.push(group_value(group, (first_group + values.len()) as u64 * GROUP));
         }
         if let Some((unit, blocks)) = blocks {
-            entries.extend(entries_of(share(blocks, unit as usize, part, n_parts), unit, KEPT_STRONG_BYTES));
+            entries.extend(entries_of(
+                share(blocks, unit as usize * LANES, part, n_parts),
+                unit,
+                KEPT_STRONG_BYTES,
+            ));
         }
     }
     (values, entries)
@@ -201,11 +212,6 @@ fn share(bytes: &[u8], unit: usize, part: usize, n_parts: usize) -> &[u8] {
 
 fn n_units(bytes: &[u8], unit: usize) -> usize {
     bytes.len() / unit
-}
-
-fn n_cores() -> usize {
-    static CORES: OnceLock<usize> = OnceLock::new();
-    *CORES.get_or_init(|| thread::available_parallelism().map_or(1, |n_cores| n_cores.get()))
 }
 
 #[cfg(test)]

@@ -3,11 +3,13 @@
 //! A content is indexed once ([`index`]): content hash, group tree ([`groups`]) and block signature
 //! ([`blocks`]) from the same bytes. The sender's engine ([`sieve`]) compares coarse to fine: groups at
 //! the same offset first, then blocks at any offset ([`align`], with the rolling hash in [`weak`]), and
-//! puts the result into frames of ops ([`frames`]). [`needs`] says which signatures a sender without
+//! puts the result into frames of ops ([`frames`], [`dense`]). [`needs`] says which signatures a sender without
 //! any should ask for. The receiver's engine ([`rebuild`]) makes the target of the ops.
 
 mod align;
 pub mod blocks;
+mod cores;
+mod dense;
 mod frames;
 pub mod groups;
 pub mod index;
@@ -16,4 +18,8 @@ pub mod ops;
 pub mod rebuild;
 pub mod sieve;
 mod weak;
+mod window;
 mod zeros;
+
+#[cfg(test)]
+mod tests;

@@ -75,7 +75,9 @@ pub fn request_block_bytes(range_bytes: u64, n_edits: u64) -> (u32, u8) {
     let strong_bytes = strong_bytes_for(range_bytes);
     let entry_bytes = 4 + u64::from(strong_bytes);
     let best = (entry_bytes as f64 * range_bytes as f64 / n_edits.max(1) as f64).sqrt() as u64;
-    let room = range_bytes.saturating_mul(entry_bytes).div_ceil(ASK_ANSWER_BYTES as u64);
+    // Each range may end with a short block.
+    let answer_bytes = ASK_ANSWER_BYTES as u64 - ASK_RANGES as u64 * entry_bytes;
+    let room = range_bytes.saturating_mul(entry_bytes).div_ceil(answer_bytes);
     let block_bytes = best.max(room).clamp(u64::from(BLOCK_BYTES_MIN) + 1, u64::from(BLOCK_BYTES_MAX));
     (block_bytes as u32 | 1, strong_bytes)
 }
@@ -145,7 +147,8 @@ mod tests {
                 let range_bytes = 1_u64 << power;
                 let (block_bytes, strong_bytes) = request_block_bytes(range_bytes, n_edits);
                 check_sizes(block_bytes, strong_bytes).unwrap();
-                let answer = range_bytes / u64::from(block_bytes) * (4 + u64::from(strong_bytes));
+                let n_blocks = range_bytes / u64::from(block_bytes) + ASK_RANGES as u64;
+                let answer = n_blocks * (4 + u64::from(strong_bytes));
                 assert!(answer <= ASK_ANSWER_BYTES as u64, "{range_bytes} {n_edits}: {answer}");
             }
         }

@@ -9,34 +9,23 @@ use std::ops::Range;
 
 use super::align::{Aligner, Piece};
 use super::blocks::RangeSignature;
+use super::cores::both;
+use super::dense;
 use super::frames::{Frames, Stopped};
 use super::groups::{GroupTags, GroupTree, group_value, node_bytes, tag_of};
-use super::ops::Op;
+use super::window::Window;
 use super::zeros::{Stretch, stretches};
 use crate::model::ContentHash;
-use crate::model::limits::{DELTA_AIM_BYTES, GROUP_BYTES, MIB, WINDOW_BYTES};
+use crate::model::limits::{GROUP_BYTES, MIB, WINDOW_BYTES};
 
 pub use super::frames::{DeltaStats, Emit};
 
 const GROUP: u64 = GROUP_BYTES as u64;
 /// Bytes of the target that are read at a time.
-const READ_BYTES: u64 = MIB as u64;
+const READ_BYTES: u64 = 2 * MIB as u64;
 const _: () = assert!(READ_BYTES as usize <= WINDOW_BYTES && READ_BYTES.is_multiple_of(GROUP));
 /// From so many groups on they are verified beside the block sieve, on another core.
 const BESIDE_GROUPS: usize = 8;
-
-/// What it costs to write an op down, about: a literal's, a copy's, a blocks op's frame of numbers.
-const LITERAL_COST: u64 = 4;
-const SAME_COST: u64 = 5;
-const COPY_COST: u64 = 11;
-const BLOCKS_COST: u64 = 18;
-/// Copies from which on a stretch may be shorter as one `fast_rsync` delta, longest copy in it, and
-/// longest stretch on both sides.
-const STRETCH_COPIES: usize = 4;
-const STRETCH_COPY_BYTES: u64 = 16 * 1024;
-const STRETCH_BYTES: u64 = MIB as u64;
-/// A window with more disproved weak hashes is not shown to `fast_rsync`, whose time they would take.
-const DISPROVED: usize = 64;
 
 /// Reads at an offset. Short reads are allowed, 0 is the end.
 pub trait ReadAt {
@@ -127,6 +116,7 @@ pub fn sieve<'a>(
         coarse: coarse_tags(target, basis),
         aligner: Aligner::new(basis.map_or(&[], |basis| &basis.signatures)),
         frames: Frames::new(from, emit),
+        window: Window::default(),
     };
     match sieve.run(from) {
         Ok(()) => Ok(sieve.frames.stats),
@@ -154,6 +144,12 @@ enum Ended {
     Error(DeltaError),
 }
 
+impl From<DeltaError> for Ended {
+    fn from(error: DeltaError) -> Self {
+        Self::Error(error)
+    }
+}
+
 impl From<Stopped> for Ended {
     fn from(_: Stopped) -> Self {
         Self::Stopped
@@ -166,6 +162,7 @@ struct Sieve<'a> {
     coarse: Option<GroupTags>,
     aligner: Aligner<'a>,
     frames: Frames<'a>,
+    window: Window,
 }
 
 impl Sieve<'_> {
@@ -221,61 +218,44 @@ impl Sieve<'_> {
 
     /// Reads, verifies and sends a range that starts in a group and ends with one.
     fn send_range(&mut self, range: Range<u64>) -> Result<(), Ended> {
-        let margin = self.aligner.margin();
-        let first_group = range.start / GROUP * GROUP;
-        let mut window_at = first_group.saturating_sub(margin);
-        let mut window = Vec::new();
-        self.read(&mut window, window_at..first_group)?;
-        let mut next = first_group;
+        let (content, margin) = (self.target.content, self.aligner.margin());
+        let mut next = range.start / GROUP * GROUP;
+        let mut window = std::mem::take(&mut self.window);
+        window.restart(next.saturating_sub(margin));
+        window.read_to(content, next)?;
         while next < range.end {
             let end = (next + READ_BYTES).min(range.end);
-            let verify_from = window.len();
-            self.read(&mut window, next..end)?;
-            let verify_to = window.len();
+            let verify_from = window.n_held();
+            window.read_to(content, end)?;
+            let verify_to = window.n_held();
+            self.frames.stats.read += end - next;
             let is_last = end == range.end;
             if is_last {
-                self.read(&mut window, end..(end + margin).min(self.target.size))?;
+                window.read_to(content, (end + margin).min(self.target.size))?;
             }
-            let (groups, aligner) = (&window[verify_from..verify_to], &mut self.aligner);
+            let (groups, aligner) = (&window.bytes()[verify_from..verify_to], &mut self.aligner);
             let (tree, hash) = (self.target.groups, self.target.hash);
             let verify = || verify_groups(tree, hash, groups, next);
-            let (verified, pieces) =
-                beside(groups.len(), verify, || aligner.pieces(&window, window_at, is_last));
-            verified.map_err(|at| Ended::Error(DeltaError::Changed { at }))?;
+            let cut = || aligner.pieces(window.bytes(), window.at(), is_last);
+            let (verified, pieces) = both(groups.len() >= BESIDE_GROUPS * GROUP_BYTES, verify, cut);
+            verified.map_err(|at| DeltaError::Changed { at })?;
             let resolved = pieces.iter().map(|piece| piece.len).sum::<u64>();
-            self.send_pieces(&clipped(pieces, &range), &window, window_at)?;
-            window.drain(..resolved as usize);
-            window_at += resolved;
+            self.send_pieces(&clipped(pieces, &range), window.bytes(), window.at())?;
+            window.advance(resolved as usize);
             next = end;
         }
-        Ok(())
-    }
-
-    /// Appends a range of the target to the window.
-    fn read(&mut self, window: &mut Vec<u8>, range: Range<u64>) -> Result<(), Ended> {
-        let (mut at, held) = (range.start, window.len());
-        window.resize(held + (range.end - range.start) as usize, 0);
-        self.frames.stats.read += range.end - range.start;
-        while at < range.end {
-            let rest = &mut window[held + (at - range.start) as usize..];
-            match self.target.content.read_at(rest, at) {
-                Ok(0) => return Err(Ended::Error(DeltaError::Changed { at })),
-                Ok(n_read) => at += n_read as u64,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(Ended::Error(DeltaError::Read { at, source })),
-            }
-        }
+        self.window = window;
         Ok(())
     }
 
     fn send_pieces(&mut self, mut pieces: &[Piece], window: &[u8], window_at: u64) -> Result<(), Ended> {
         while let Some(piece) = pieces.first() {
-            let stretch = stretch_len(pieces);
+            let stretch = dense::stretch_len(pieces);
             if stretch > 0 {
-                let (dense, rest) = pieces.split_at(stretch);
-                match self.recode(dense, window, window_at) {
+                let (short, rest) = pieces.split_at(stretch);
+                match dense::recode(short, &self.aligner, self.basis_index(), window, window_at) {
                     Some(op) => self.frames.blocks(op)?,
-                    None => dense.iter().try_for_each(|piece| self.send_piece(piece, window, window_at))?,
+                    None => short.iter().try_for_each(|piece| self.send_piece(piece, window, window_at))?,
                 }
                 pieces = rest;
             } else {
@@ -297,65 +277,6 @@ impl Sieve<'_> {
             Stretch::Bytes(bytes) => self.frames.literal(bytes),
         })
     }
-
-    /// The pieces of a dense stretch as one `fast_rsync` delta, if that is shorter.
-    fn recode(&self, pieces: &[Piece], window: &[u8], window_at: u64) -> Option<Op> {
-        if self.aligner.n_disproved() > DISPROVED {
-            return None;
-        }
-        let copies = || pieces.iter().filter_map(|piece| Some((piece.from?, piece.len)));
-        let first = copies().map(|(from, _)| from).min()?;
-        let last = copies().map(|(from, len)| from + len).max()?;
-        let signature = self.aligner.covering(first, last)?.sub_range(first..last);
-        let (at, len) = (pieces[0].at, pieces.iter().map(|piece| piece.len).sum::<u64>());
-        let start = (at - window_at) as usize;
-        let limit = pieces.iter().map(cost).sum::<u64>().saturating_sub(BLOCKS_COST);
-        let target = &window[start..start + len as usize];
-        let delta = signature.diff(target, (limit as usize).min(DELTA_AIM_BYTES)).ok()?;
-        Some(Op::Blocks {
-            basis: self.basis_index(),
-            offset: signature.offset(),
-            len: u32::try_from(signature.len()).ok()?,
-            target_len: u32::try_from(len).ok()?,
-            delta,
-        })
-    }
-}
-
-/// Bytes that a piece takes as an op of its own.
-fn cost(piece: &Piece) -> u64 {
-    match piece.from {
-        None => LITERAL_COST + piece.len,
-        Some(from) if from == piece.at => SAME_COST,
-        Some(_) => COPY_COST,
-    }
-}
-
-/// Number of pieces at the start that are many short copies, close together on both sides; else 0.
-fn stretch_len(pieces: &[Piece]) -> usize {
-    let (mut n_copies, mut target_bytes) = (0, 0);
-    let mut basis: Option<Range<u64>> = None;
-    let mut len = 0;
-    for (piece, count) in pieces.iter().zip(1..) {
-        target_bytes += piece.len;
-        if target_bytes > STRETCH_BYTES || piece.len > STRETCH_COPY_BYTES {
-            break;
-        }
-        if let Some(from) = piece.from {
-            let held = basis.unwrap_or(from..from);
-            let held = held.start.min(from)..held.end.max(from + piece.len);
-            if held.end - held.start > STRETCH_BYTES {
-                break;
-            }
-            basis = Some(held);
-            n_copies += 1;
-            len = count;
-        } else if count == 1 {
-            // A stretch starts with a copy: what is before is a literal anyway.
-            break;
-        }
-    }
-    if n_copies < STRETCH_COPIES { 0 } else { len }
 }
 
 /// The parts of the pieces inside a range.
@@ -383,20 +304,4 @@ fn verify_groups(tree: Option<&GroupTree>, hash: ContentHash, bytes: &[u8], at: 
         }
     }
     Ok(())
-}
-
-/// Runs both, the first on another core when there is enough to do.
-fn beside<A: Send, B>(
-    n_bytes: usize,
-    first: impl FnOnce() -> A + Send,
-    second: impl FnOnce() -> B,
-) -> (A, B) {
-    if n_bytes < BESIDE_GROUPS * GROUP_BYTES {
-        return (first(), second());
-    }
-    std::thread::scope(|scope| {
-        let first = scope.spawn(first);
-        let second = second();
-        (first.join().expect("hashing does not panic"), second)
-    })
 }

@@ -36,12 +36,30 @@ struct Pass {
 pub fn plan(have: &Tree, want: &Tree, untouched: &BTreeSet<RelPath>) -> Plan {
     let mut moved = have.clone();
     let mut changes = find_moves(&mut moved, want, untouched);
-    let mut pass = Pass::default();
+    let mut pass = Pass { n_deleted: n_removed(have, &changes), ..Pass::default() };
     pass.walk(moved.root(), want.root(), &RelPath::root(), untouched);
+    // Metadata travels directory by directory.
+    pass.metas.sort_by_cached_key(|change| change.path().split());
     for group in [pass.frees, pass.dirs, pass.files, pass.links, pass.metas, pass.removes] {
         changes.extend(group);
     }
     Plan { changes, n_deleted: pass.n_deleted }
+}
+
+/// Entries that go when these changes are made in `have`.
+fn n_removed(have: &Tree, changes: &[Change]) -> u64 {
+    if !changes.iter().any(|change| matches!(change, Change::Remove { .. })) {
+        return 0;
+    }
+    let mut tree = have.clone();
+    let mut n = 0;
+    for change in changes {
+        if let Change::Remove { path } = change {
+            n += tree.get(path).map_or(0, |node| 1 + node.n_below());
+        }
+        let _ = apply(&mut tree, change);
+    }
+    n
 }
 
 /// What `have` is after all changes, as far as they fit.

@@ -128,6 +128,14 @@ fn what_could_not_be_read_is_neither_changed_nor_removed() {
     assert!(is_file(&changes[0]));
 }
 
+/// What a move replaced was not counted, and so never held.
+#[test]
+fn entries_that_a_move_replaces_are_counted_as_deleted() {
+    let have = tree(&["a=1", "m/x=2", "m/y=3", "m/z=4"]);
+    let drawn = plan(&have, &tree(&["m=1"]), &BTreeSet::new());
+    assert_eq!(drawn.n_deleted, 4, "{:?}", drawn.changes);
+}
+
 fn any_tree() -> impl Strategy<Value = Tree> {
     let name = prop::sample::select(vec!["a", "b", "c"]);
     let line = (prop::collection::vec(name, 1..4), prop::option::of(0..5u8));

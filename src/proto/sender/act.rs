@@ -30,7 +30,9 @@ pub enum Action {
         want: Want,
         basis: Option<KnownBasis>,
     },
-    /// One more frame is wanted; answered by `frame`, `finished`, `unready` or `ask`.
+    /// One more frame is wanted, at most [`OP_BYTES`](crate::model::limits::OP_BYTES) of content. It
+    /// may wait until the link has sent what stands before it, and whatever is to be sent meanwhile
+    /// overtakes it: so a small change waits for one frame. Answered by `frame`, `finished`, `unready` or `ask`.
     Pull {
         id: ChangeId,
     },
@@ -49,7 +51,8 @@ pub enum Action {
     CloseDelta {
         id: ChangeId,
     },
-    /// These entries were not what the last scan said.
+    /// These entries were not what the last scan said; answered by `source`, until which the pass
+    /// does not end.
     Rescan {
         paths: Vec<RelPath>,
     },
@@ -103,6 +106,8 @@ pub struct Source {
     pub untouched: BTreeSet<RelPath>,
     /// Whether its deletes were seen as events by a running watch.
     pub saw_deletes: bool,
+    /// The root is not the directory it was, or not there: nothing is deleted.
+    pub is_suspect: bool,
 }
 
 /// What the machine tells the program.
@@ -123,7 +128,11 @@ pub enum News {
         path: RelPath,
         target_bytes: u64,
     },
-    Done(Change),
+    /// Verified and durable; `existed`: something was at the path before.
+    Done {
+        change: Change,
+        existed: bool,
+    },
     Refused {
         path: RelPath,
         why: Refusal,

@@ -4,7 +4,7 @@
 //! round trip for each level, however many directories. Names that are out of scope are set aside.
 
 use super::{Phase, Sender};
-use crate::model::limits::{LIST_DIRS, LIST_ITEMS, WALKS_A_MINUTE};
+use crate::model::limits::{LIST_DIRS, LIST_ITEMS, OP_BYTES, OPEN_ASKS, WALKS_A_MINUTE};
 use crate::model::{Content, ContentHash, Dir, Kind, Leaf, List, Node, RelPath, Tag, Tree};
 use crate::plan::scope::Verdict;
 use crate::proto::message::*;
@@ -12,6 +12,8 @@ use crate::proto::receiver::Breach;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
+/// How long a destination that changes all the time is left alone.
+const WALK_AGAIN_MS: u64 = 10_000;
 /// Entries of one directory tree in memory that a hostile receiver could make us hold.
 const WALK_ENTRIES: usize = 50_000_000;
 
@@ -21,6 +23,8 @@ pub(super) struct Walk {
     to_ask: VecDeque<RelPath>,
     /// Directories asked for, with the entries that came so far.
     open: BTreeMap<RelPath, Vec<EntryInfo>>,
+    /// Questions that are not answered whole, with the directories that are missing.
+    requests: BTreeMap<RequestId, usize>,
     listed: BTreeMap<RelPath, Vec<EntryInfo>>,
     settled: BTreeMap<RelPath, Arc<Dir>>,
     leaves: Vec<RelPath>,
@@ -38,21 +42,24 @@ impl Sender {
         let source_root = self.source.as_ref().and_then(|source| source.tree.root_hash(&scope));
         if root.is_some() && root == source_root {
             self.acknowledged = self.source.as_ref().map(|source| source.tree.clone());
+            self.is_saved = false;
+            self.walked_in_vain = false;
             return self.compared();
         }
         if root.is_some() && root == self.root_of(self.acknowledged.as_ref()) {
+            self.walked_in_vain = false;
             return self.compared();
         }
         self.walks_ms.retain(|&walk_ms| walk_ms + 60_000 > self.now_ms);
-        let full = self.walks_ms.len() + 1 >= WALKS_A_MINUTE;
         if self.walks_ms.len() >= 2 * WALKS_A_MINUTE {
             // Somebody changes the destination all the time: look again later.
-            self.retry_ms = Some(self.now_ms + 10_000);
+            self.walk_again_ms = Some(self.now_ms + WALK_AGAIN_MS);
             self.in_doubt = true;
             self.phase = Phase::Sending;
             return;
         }
         self.walks_ms.push(self.now_ms);
+        let full = std::mem::replace(&mut self.walked_in_vain, true);
         self.start_walk(full);
     }
 
@@ -70,6 +77,7 @@ impl Sender {
             full,
             to_ask: VecDeque::from([RelPath::root()]),
             open: BTreeMap::new(),
+            requests: BTreeMap::new(),
             listed: BTreeMap::new(),
             settled: BTreeMap::new(),
             leaves: Vec::new(),
@@ -82,7 +90,7 @@ impl Sender {
     fn ask_lists(&mut self) {
         let Some(walk) = &mut self.walk else { return };
         let mut requests = Vec::new();
-        while !walk.to_ask.is_empty() && walk.open.len() < LIST_DIRS {
+        while !walk.to_ask.is_empty() && walk.open.len() < LIST_DIRS && walk.requests.len() < OPEN_ASKS / 2 {
             let n = walk.to_ask.len().min(LIST_DIRS - walk.open.len());
             let mut dirs = Vec::with_capacity(n);
             let mut bytes = 0;
@@ -92,6 +100,7 @@ impl Sender {
                 walk.open.insert(dir.clone(), Vec::new());
                 dirs.push(ListDir { dir, ranges: List::default() });
             }
+            walk.requests.insert(self.next_request, dirs.len());
             requests.push(Up::List { request: self.next_request, dirs: List::new(dirs), full: walk.full });
             self.next_request += 1;
         }
@@ -121,6 +130,11 @@ impl Sender {
             return Ok(());
         }
         let entries = walk.open.remove(&listing.dir).unwrap_or_default();
+        match walk.requests.get_mut(&listing.request) {
+            Some(n) if *n > 1 => *n -= 1,
+            Some(_) => drop(walk.requests.remove(&listing.request)),
+            None => return Err(Breach("a listing of another question".into())),
+        }
         self.listed(listing.dir, entries);
         self.ask_lists();
         if self.walk.as_ref().is_some_and(|walk| walk.open.is_empty() && walk.to_ask.is_empty()) {
@@ -169,13 +183,28 @@ impl Sender {
         let old = self.acknowledged.take().unwrap_or_default();
         let root = walk.build(&RelPath::root(), Default::default(), &source, &old);
         self.acknowledged = Some(Tree::new(root));
+        self.is_saved = false;
         self.compared();
         let leaves = std::mem::take(&mut walk.leaves);
-        for paths in leaves.chunks(LIST_ITEMS.min(64)) {
+        self.send_leaves(leaves);
+    }
+
+    /// Names what is out of scope, as many as fit a message at a time.
+    fn send_leaves(&mut self, leaves: Vec<RelPath>) {
+        let mut leaves = leaves.into_iter().peekable();
+        while leaves.peek().is_some() {
+            let mut paths = Vec::new();
+            let mut message_bytes = 0;
+            while paths.len() < LIST_ITEMS
+                && let Some(path) = leaves.next_if(|path| message_bytes + path.as_bytes().len() < OP_BYTES / 2)
+            {
+                message_bytes += path.as_bytes().len() + 4;
+                paths.push(path);
+            }
             self.begin();
             let id = self.new_id();
             self.in_flight.insert(id, super::Sent { changes: Vec::new() });
-            self.send(Up::Leave { id, paths: List::new(paths.to_vec()) });
+            self.send(Up::Leave { id, paths: List::new(paths) });
         }
     }
 

@@ -1,6 +1,6 @@
 //! Acknowledgements and refusals.
 
-use super::{Action, Breach, News, RETRY_MS, RefusedEntry, Sender};
+use super::{Action, Breach, News, RETRY_MS, RefusedEntry, SAVE_MS, Sender};
 use crate::model::ContentHash;
 use crate::plan::change::{Change, apply};
 use crate::proto::message::*;
@@ -18,12 +18,13 @@ impl Sender {
                     self.actions.push_back(Action::CloseDelta { id });
                 }
                 for change in sent.changes.into_iter().flatten() {
+                    let existed = tree.get(change.path()).is_some();
                     if apply(&mut tree, &change).is_err() {
                         self.in_doubt = true;
                     }
                     self.without_basis.remove(change.path());
                     self.tries.remove(change.path());
-                    self.tell(News::Done(change));
+                    self.tell(News::Done { change, existed });
                 }
             }
         }
@@ -34,9 +35,9 @@ impl Sender {
             let entries = self.acknowledged.as_ref().map_or(0, |tree| tree.n_entries());
             self.destination = Some(RootState::Complete { root, entries, age_ms: 0, unreadable: 0 });
         }
-        if let (Some(root_id), Some(tree)) = (self.root_id, &self.acknowledged) {
-            let tree = tree.clone();
-            self.actions.push_back(Action::SaveAcknowledged { root_id, tree });
+        self.is_saved = false;
+        if self.saved_ms + SAVE_MS <= self.now_ms {
+            self.save_acknowledged();
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ mod transfer;
 pub use act::{Action, Ask, DeltaFrame, Ending, KnownBasis, News, Source, Unready, Want};
 
 use crate::model::limits::*;
-use crate::model::{ContentHash, List, RelPath, Tree};
+use crate::model::{ContentHash, Leaf, List, Node, RelPath, Tree};
 use crate::plan::change::Change;
 use crate::plan::project::{Kept, project};
 use crate::plan::scope::Scope;
@@ -24,6 +24,8 @@ use transfer::Stream;
 
 pub use crate::proto::receiver::Breach;
 
+/// How often the acknowledged tree is saved while acknowledgements come.
+const SAVE_MS: u64 = 1_000;
 /// How long a full or failing destination is left alone before it is tried again.
 const RETRY_MS: u64 = 60_000;
 
@@ -71,14 +73,29 @@ pub struct Sender {
     phase: Phase,
     root_id: Option<RootId>,
     keeps: Keeps,
+    /// The source as it was scanned, and as the destination can keep it.
+    scanned: Option<Source>,
     source: Option<Source>,
+    /// A scan was asked for and did not come yet.
+    awaits_source: bool,
+    /// What could not be read, as it was then; `None`: whatever it is.
+    set_aside: BTreeMap<RelPath, Option<Leaf>>,
     acknowledged: Option<Tree>,
+    /// A as it will be when all that is on its way is acknowledged; right while no plan is due.
+    expected: Tree,
     has_loaded: bool,
     /// What the receiver last said of its tree.
     destination: Option<RootState>,
     has_begun: bool,
     walk: Option<Walk>,
     walks_ms: Vec<u64>,
+    /// The last walk did not bring the roots to agree: hashes are listed whole.
+    walked_in_vain: bool,
+    /// Walks did not help: when to try again.
+    walk_again_ms: Option<u64>,
+    /// The acknowledged tree has not moved since it was saved last.
+    is_saved: bool,
+    saved_ms: u64,
     /// The roots disagree although every change is acknowledged.
     in_doubt: bool,
     replan: bool,
@@ -95,6 +112,8 @@ pub struct Sender {
     retry_ms: Option<u64>,
     told: Option<(ContentHash, Ending)>,
     credit: u64,
+    /// Small files wait for credit.
+    is_starved: bool,
     next_id: ChangeId,
     next_request: RequestId,
     next_batch: u64,
@@ -127,13 +146,21 @@ impl Sender {
             phase: Phase::Greeting,
             root_id: None,
             keeps: Keeps::ALL,
+            scanned: None,
             source: None,
+            awaits_source: false,
+            set_aside: BTreeMap::new(),
             acknowledged: None,
+            expected: Tree::default(),
             has_loaded: false,
             destination: None,
             has_begun: false,
             walk: None,
             walks_ms: Vec::new(),
+            walked_in_vain: false,
+            walk_again_ms: None,
+            is_saved: true,
+            saved_ms: now_ms,
             in_doubt: false,
             replan: false,
             planned: VecDeque::new(),
@@ -149,6 +176,7 @@ impl Sender {
             retry_ms: None,
             told: None,
             credit: FIRST_CREDIT_BYTES,
+            is_starved: false,
             next_id: 1,
             next_request: 1,
             next_batch: 1,
@@ -164,13 +192,36 @@ impl Sender {
         self.actions.pop_front()
     }
 
+    /// Whether it only tells the changes.
+    pub fn is_dry_run(&self) -> bool {
+        self.config.dry_run
+    }
+
+    /// The destination as it is known.
+    pub fn destination_tree(&self) -> Option<&Tree> {
+        self.acknowledged.as_ref()
+    }
+
     /// The source was scanned, or scanned again.
-    pub fn source(&mut self, mut source: Source, now_ms: u64) {
+    pub fn source(&mut self, source: Source, now_ms: u64) {
         self.now_ms = now_ms;
+        self.scanned = Some(source);
+        self.awaits_source = false;
+        self.project();
+        self.move_on();
+    }
+
+    /// Takes the source as the destination can keep it.
+    fn project(&mut self) {
+        let Some(scanned) = &self.scanned else { return };
+        let mut source = scanned.clone();
         source.tree = project(&source.tree, &kept(&self.keeps));
+        self.set_aside.retain(|path, leaf| {
+            leaf.is_none() || leaf.as_ref() == source.tree.get(path).and_then(Node::as_leaf)
+        });
+        source.untouched.extend(self.set_aside.keys().cloned());
         self.source = Some(source);
         self.replan = true;
-        self.move_on();
     }
 
     /// What the cache holds for this destination, if anything.
@@ -234,9 +285,7 @@ impl Sender {
         self.root_id = Some(welcome.root_id);
         self.credit += welcome.credit.saturating_sub(FIRST_CREDIT_BYTES).min(CREDIT_BYTES * 4);
         self.keeps = welcome.keeps;
-        if let Some(source) = &mut self.source {
-            source.tree = project(&source.tree, &kept(&self.keeps));
-        }
+        self.project();
         self.tell(News::Welcomed { root_id: welcome.root_id });
         self.actions.push_back(Action::LoadAcknowledged { root_id: welcome.root_id });
         Ok(())
@@ -256,7 +305,7 @@ impl Sender {
             Notice::SpaceBack => self.try_refused_again(),
             Notice::KeepsChanged(keeps) => {
                 self.keeps = keeps;
-                self.replan = true;
+                self.project();
             }
             Notice::Low { .. } | Notice::PartialDropped(_) => {}
         }
@@ -272,6 +321,9 @@ impl Sender {
     /// Lets time pass: heartbeats, and what waited for its time.
     pub fn tick(&mut self, now_ms: u64) {
         self.now_ms = now_ms;
+        if self.phase == Phase::Closed {
+            return;
+        }
         if now_ms.saturating_sub(self.heard_ms) >= SILENCE_MS {
             return self.end("the other side has been silent for 45 s".into());
         }
@@ -282,12 +334,18 @@ impl Sender {
         if self.retry_ms.is_some_and(|retry_ms| retry_ms <= now_ms) {
             self.try_refused_again();
         }
+        if self.walk_again_ms.is_some_and(|walk_ms| walk_ms <= now_ms) {
+            self.walk_again_ms = None;
+        }
         self.move_on();
     }
 
     /// When [`Sender::tick`] wants to be called next.
     pub fn deadline_ms(&self) -> u64 {
-        let retry_ms = self.retry_ms.unwrap_or(u64::MAX);
+        if self.phase == Phase::Closed {
+            return u64::MAX;
+        }
+        let retry_ms = self.retry_ms.unwrap_or(u64::MAX).min(self.walk_again_ms.unwrap_or(u64::MAX));
         (self.said_ms + PING_MS).min(self.heard_ms + SILENCE_MS).min(retry_ms)
     }
 
@@ -321,6 +379,16 @@ impl Sender {
 
     fn root_of(&self, tree: Option<&Tree>) -> Option<ContentHash> {
         tree?.root_hash(&self.config.scope.id())
+    }
+
+    /// Hands A over to be kept, if it has moved.
+    fn save_acknowledged(&mut self) {
+        if let (false, Some(root_id), Some(tree)) = (self.is_saved, self.root_id, &self.acknowledged) {
+            let tree = tree.clone();
+            self.is_saved = true;
+            self.saved_ms = self.now_ms;
+            self.actions.push_back(Action::SaveAcknowledged { root_id, tree });
+        }
     }
 
     fn send(&mut self, up: Up) {

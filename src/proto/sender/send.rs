@@ -29,30 +29,38 @@ impl Sender {
             self.replan = false;
             self.draw_plan();
         }
-        self.pump();
+        if !self.replan {
+            self.pump();
+        }
         self.pump_streams();
         let is_idle = self.planned.is_empty()
             && self.large.is_empty()
             && self.batches.is_empty()
             && self.streams.is_empty()
             && self.in_flight.is_empty()
+            && !self.awaits_source
             && !self.replan;
         if is_idle && self.phase == Phase::Sending {
             self.at_rest();
+            // The comparison may have ended at once: then there may be something to send.
+            if self.replan && self.phase == Phase::Sending {
+                self.work();
+            }
         }
     }
 
     /// Everything planned is acknowledged: in step, or another look is needed.
     fn at_rest(&mut self) {
         let Some(root) = self.destination_root() else { return };
-        if self.in_doubt && self.retry_ms.is_none() {
-            return self.compare();
+        let known = self.root_of(self.acknowledged.as_ref());
+        if self.in_doubt || known != Some(root) {
+            return if self.walk_again_ms.is_none() { self.compare() };
         }
-        if self.in_doubt {
-            return;
-        }
+        self.walked_in_vain = false;
+        self.save_acknowledged();
         let source_root = self.source.as_ref().and_then(|source| self.root_of(Some(&source.tree)));
-        let ending = if source_root == Some(root) {
+        let is_listed = self.source.as_ref().is_some_and(|source| source.untouched.is_empty());
+        let ending = if source_root == Some(root) && is_listed {
             Ending::Identical
         } else if self.refused.values().any(|refused| refused.next_step != NextStep::Exception) {
             Ending::Failed
@@ -78,7 +86,7 @@ impl Sender {
     }
 
     /// A as it will be when all that is on its way is acknowledged.
-    fn expected(&self) -> Tree {
+    fn expect(&self) -> Tree {
         let mut tree = self.acknowledged.clone().unwrap_or_default();
         let cancelled = |id: &ChangeId| self.streams.get(id).is_some_and(|stream| stream.is_cancelled);
         for (id, sent) in &self.in_flight {
@@ -94,11 +102,14 @@ impl Sender {
     fn draw_plan(&mut self) {
         let Some(source) = self.source.clone() else { return };
         self.cancel_stale_streams(&source.tree);
-        let have = self.expected();
+        let have = self.expect();
+        self.expected = have.clone();
         let drawn = plan(&have, &source.tree, &source.untouched);
         let mut changes = drawn.changes;
-        changes.retain(|change| self.is_wanted(change));
-        self.rule_on_deletes(&mut changes, drawn.n_deleted, have.n_entries(), source.saw_deletes);
+        self.rule_on_deletes(&mut changes, drawn.n_deleted, have.n_entries(), (source.saw_deletes, source.is_suspect));
+        // What leans on a change that is not tried would only be refused.
+        let mut tree = have;
+        changes.retain(|change| self.is_wanted(change) && apply(&mut tree, change).is_ok());
         let content_bytes =
             changes.iter().map(|change| if let Change::File { size, .. } = change { *size } else { 0 });
         let content_bytes = content_bytes.sum();
@@ -118,7 +129,8 @@ impl Sender {
         self.planned.extend(changes);
     }
 
-    /// Whether a change is to be tried: not when it was refused and is still the same.
+    /// Whether a change is to be tried: not when it was refused and is still the same, nor below a
+    /// directory that was refused.
     fn is_wanted(&mut self, change: &Change) -> bool {
         match self.refused.get(change.path()) {
             Some(refused) if refused.change == *change => false,
@@ -135,7 +147,7 @@ impl Sender {
         changes: &mut Vec<Change>,
         n_deletes: u64,
         n_before: u64,
-        saw_deletes: bool,
+        (saw_deletes, is_suspect): (bool, bool),
     ) {
         self.held = None;
         if n_deletes == 0 {
@@ -146,7 +158,7 @@ impl Sender {
             n_before,
             seen_as_events: saw_deletes,
             listing_complete: true,
-            root_same: true,
+            root_same: !is_suspect,
             allowed_once: self.config.allow_mass_delete,
             never: self.config.no_delete,
         };
@@ -162,6 +174,7 @@ impl Sender {
 
     /// Sends from the front of the plan as long as credit and room last.
     fn pump(&mut self) {
+        self.is_starved = false;
         while self.in_flight.len() < UNACKNOWLEDGED - 1 {
             match self.planned.front() {
                 None => break,
@@ -171,7 +184,12 @@ impl Sender {
                     }
                 }
                 Some(Change::File { .. } | Change::Link { .. }) => {
-                    if self.batches.len() >= BATCHES || self.credit < FIRST_CREDIT_BYTES {
+                    if self.batches.len() >= BATCHES {
+                        break;
+                    }
+                    if self.credit < PACK_FILE_BYTES {
+                        // Small files go before large ones: these leave the next credit to them.
+                        self.is_starved = true;
                         break;
                     }
                     self.read_batch();
@@ -216,13 +234,16 @@ impl Sender {
             let more = PACKED_BYTES + path.as_bytes().len() + leaf.size as usize;
             let is_full = wants.len() == PACK_FILES
                 || (is_new_dir && dirs.len() == PACK_DIRS)
-                || message_bytes + more > OP_BYTES;
+                || message_bytes + more > OP_BYTES
+                || content_bytes + leaf.size > self.credit;
             if is_full && !wants.is_empty() {
                 break;
             }
             dirs.insert(parent);
             message_bytes += more;
-            content_bytes += leaf.size;
+            if leaf.kind == Kind::File {
+                content_bytes += leaf.size;
+            }
             wants.push(Want { path, leaf });
             self.planned.pop_front();
         }
@@ -251,7 +272,9 @@ impl Sender {
                     }
                 }
                 Err(unready) => {
-                    self.credit += want.leaf.size;
+                    if want.leaf.kind == Kind::File {
+                        self.credit += want.leaf.size;
+                    }
                     self.not_ready(want.path, unready);
                 }
             }
@@ -283,8 +306,8 @@ impl Sender {
             }
         }
         let hash = ContentHash(*hasher.finalize().as_bytes());
-        self.in_flight.insert(id, Sent { changes });
-        self.send(Up::Pack(Box::new(Pack { id, dirs: List::new(dirs), files: List::new(packed), hash })));
+        let pack = Pack { id, dirs: List::new(dirs), files: List::new(packed), hash };
+        self.send_change(id, changes, Up::Pack(Box::new(pack)));
     }
 
     fn send_link(&mut self, want: Want, bytes: Vec<u8>) {
@@ -292,38 +315,36 @@ impl Sender {
         self.begin();
         let id = self.new_id();
         let change = Change::leaf(want.path.clone(), &want.leaf, hash);
-        self.in_flight.insert(id, Sent { changes: vec![Some(change)] });
-        self.send(Up::Link { id, path: want.path, target, mtime: want.leaf.meta.mtime });
+        let up = Up::Link { id, path: want.path, target, mtime: want.leaf.meta.mtime };
+        self.send_change(id, vec![Some(change)], up);
     }
 
     /// A directory, a move or a swap.
     fn send_name(&mut self, change: Change) {
         self.begin();
-        let have = self.expected_light(&change);
         let id = self.new_id();
+        let tag = |path: &RelPath| self.expected.get(path).map_or(Tag::UNKNOWN, Node::tag);
         let up = match &change {
             Change::MakeDir { path, meta } => Up::MakeDir { id, path: path.clone(), meta: *meta },
             Change::Move { from, to } => {
-                let node = have.get(from);
-                let (kind, tag) = (node.map_or(Kind::File, Node::kind), node.map_or(Tag::UNKNOWN, Node::tag));
-                Up::Move { id, from: from.clone(), to: to.clone(), kind, tag }
+                let kind = self.expected.get(from).map_or(Kind::File, Node::kind);
+                Up::Move { id, from: from.clone(), to: to.clone(), kind, tag: tag(from) }
             }
             Change::Swap { a, b } => {
-                let tag = |path: &RelPath| have.get(path).map_or(Tag::UNKNOWN, Node::tag);
                 Up::Swap { id, a: a.clone(), a_tag: tag(a), b: b.clone(), b_tag: tag(b) }
             }
             _ => return,
         };
-        self.in_flight.insert(id, Sent { changes: vec![Some(change)] });
-        self.send(up);
+        self.send_change(id, vec![Some(change)], up);
     }
 
-    /// The expected tree, when a change needs to know what is there.
-    fn expected_light(&self, change: &Change) -> Tree {
-        match change {
-            Change::Move { .. } | Change::Swap { .. } => self.expected(),
-            _ => Tree::default(),
+    /// Sends a change that is complete with this message; it counts as made from now on.
+    pub(super) fn send_change(&mut self, id: ChangeId, changes: Vec<Option<Change>>, up: Up) {
+        for change in changes.iter().flatten() {
+            let _ = apply(&mut self.expected, change);
         }
+        self.in_flight.insert(id, Sent { changes });
+        self.send(up);
     }
 
     /// New metadata of entries of one directory travels as columns.
@@ -346,12 +367,10 @@ impl Sender {
         let Some(dir) = dir else { return };
         self.begin();
         let id = self.new_id();
-        self.in_flight.insert(id, Sent { changes });
-        self.send(Up::SetMeta(Box::new(SetMeta::of(id, dir, &rows))));
+        self.send_change(id, changes, Up::SetMeta(Box::new(SetMeta::of(id, dir, &rows))));
     }
 
     fn send_removes(&mut self) {
-        let have = self.expected();
         let mut items = Vec::new();
         let mut changes = Vec::new();
         let mut message_bytes = 0;
@@ -360,24 +379,29 @@ impl Sender {
                 break;
             }
             message_bytes += path.as_bytes().len() + 8;
-            let node = have.get(path);
+            let node = self.expected.get(path);
             let kind = node.map_or(Kind::File, Node::kind);
             items.push(Removal { path: path.clone(), kind, n_below: node.map_or(0, Node::n_below) });
             changes.push(self.planned.pop_front());
         }
         self.begin();
         let id = self.new_id();
-        self.in_flight.insert(id, Sent { changes });
-        self.send(Up::Remove { id, items: List::new(items) });
+        self.send_change(id, changes, Up::Remove { id, items: List::new(items) });
     }
 
     /// Opens transfers and pulls frames, those with the least left first.
     fn pump_streams(&mut self) {
-        while self.streams.len() < STREAMS
+        while !self.replan
+            && self.streams.len() < OPEN_TRANSFERS
             && self.in_flight.len() < UNACKNOWLEDGED
-            && let Some(want) = self.large.pop_front()
+            && self.streams.values().filter(|stream| stream.is_filling()).count() < STREAMS
+            && let Some(index) = self.large.iter().take(OPEN_TRANSFERS).position(|want| !self.is_on_its_way(want))
+            && let Some(want) = self.large.remove(index)
         {
             self.open_stream(want);
+        }
+        if self.is_starved {
+            return;
         }
         let mut order: Vec<(u64, ChangeId)> = self
             .streams

@@ -1,6 +1,6 @@
 //! Transfers of large files: announced, pulled frame by frame, repaired if need be.
 
-use super::{Action, Ask, Breach, DeltaFrame, KnownBasis, News, Phase, Sender, Sent, Unready, Want};
+use super::{Action, Ask, Breach, DeltaFrame, KnownBasis, News, Sender, Unready, Want};
 use crate::delta::ops::Basis;
 use crate::model::limits::*;
 use crate::model::{Kind, Leaf, List, Node, RelPath, Tree};
@@ -29,6 +29,11 @@ impl Stream {
         !self.is_pulling && !self.has_ended && !self.is_cancelled && !self.is_dead
     }
 
+    /// Whether frames of it are still to come.
+    pub fn is_filling(&self) -> bool {
+        !self.has_ended && !self.is_cancelled
+    }
+
     /// Target bytes that are left.
     pub fn left(&self) -> u64 {
         self.want.leaf.size.saturating_sub(self.at)
@@ -54,7 +59,6 @@ impl Sender {
             wait: false,
         };
         let change = Change::leaf(want.path.clone(), &want.leaf, hash);
-        self.in_flight.insert(id, Sent { changes: vec![Some(change)] });
         let stream = Stream {
             want: want.clone(),
             at: 0,
@@ -65,7 +69,7 @@ impl Sender {
             is_dead: false,
         };
         self.streams.insert(id, stream);
-        self.send(Up::Put(Box::new(put)));
+        self.send_change(id, vec![Some(change)], Up::Put(Box::new(put)));
         self.actions.push_back(Action::OpenDelta { id, want, basis });
     }
 
@@ -101,6 +105,11 @@ impl Sender {
             let old = RelPath::parse(&[from.as_bytes(), below].concat()).ok()?;
             have.get(&old)?.as_leaf().filter(|leaf| leaf.kind == Kind::File && leaf.size > 0).copied()
         })
+    }
+
+    /// Whether another version of a file is on its way, so that it will be the better basis.
+    pub(super) fn is_on_its_way(&self, want: &Want) -> bool {
+        self.streams.values().any(|stream| stream.has_ended && stream.want.path == want.path)
     }
 
     /// A frame of a delta was computed.
@@ -206,23 +215,23 @@ impl Sender {
                 if *tries >= SOURCE_TRIES && self.config.once {
                     let why = format!("it changed {tries} times while it was read");
                     self.tell(News::Unreadable { path: path.clone(), why });
-                    self.leave_untouched(path);
-                    return;
+                    return self.leave_untouched(path, None);
                 }
+                self.awaits_source = true;
+                self.actions.push_back(Action::Rescan { paths: vec![path] });
             }
             Unready::Unreadable(why) => {
                 self.tell(News::Unreadable { path: path.clone(), why });
-                self.leave_untouched(path.clone());
+                let leaf = self.source.as_ref().and_then(|source| source.tree.get(&path)?.as_leaf().copied());
+                self.leave_untouched(path, leaf);
             }
         }
-        self.actions.push_back(Action::Rescan { paths: vec![path] });
     }
 
-    fn leave_untouched(&mut self, path: RelPath) {
-        if let Some(source) = &mut self.source {
-            source.untouched.insert(path);
-            self.replan = true;
-        }
+    /// Leaves a path as it is at the destination, as long as the source holds this leaf there.
+    fn leave_untouched(&mut self, path: RelPath, leaf: Option<Leaf>) {
+        self.set_aside.insert(path, leaf);
+        self.project();
     }
 
     pub(super) fn cancel_stream(&mut self, id: ChangeId) {
@@ -231,14 +240,11 @@ impl Sender {
             return;
         }
         stream.is_cancelled = true;
-        let had_ended = stream.has_ended;
         if std::mem::take(&mut stream.is_pulling) {
             self.credit += Stream::RESERVE_BYTES;
         }
         self.actions.push_back(Action::CloseDelta { id });
-        if !had_ended || self.phase != Phase::Closed {
-            self.send(Up::Cancel { id, keep: false });
-        }
+        self.send(Up::Cancel { id, keep: false });
     }
 
     /// Gives up the transfers whose file is another by now.

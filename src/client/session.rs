@@ -1,0 +1,312 @@
+//! One session: drives the sender's machine between the link, the source and the threads that
+//! read it. Knows no protocol.
+
+use super::connect::{Carrier, Connection};
+use super::deltas::{Delta, DeltaNews, read_batch};
+use super::event::{Event, Report};
+use super::pass::{Pass, told};
+use super::source::{Snapshot, SourceThread};
+use crate::disk::Root;
+use crate::model::Tree;
+use crate::net::Places;
+use crate::net::link::{Inbox, Outbox};
+use crate::proto::frame::Frames;
+use crate::proto::message::{ByeCode, ChangeId, Down, RootId, RootState, ScopeId, Text, Up};
+use crate::proto::sender::{Action, Ending, News, Sender};
+use crate::server::contents::KnownContents;
+use crate::store::Acknowledged;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch};
+
+/// The acknowledged tree is written to the cache at most this often.
+const SAVE_EVERY: Duration = Duration::from_secs(5);
+
+/// What lives longer than a session.
+pub struct Ashore {
+    pub root: Arc<Root>,
+    pub known: Arc<KnownContents>,
+    pub source: SourceThread,
+    pub places: Places,
+    pub events: &'static dyn Report,
+    pub stop: watch::Receiver<bool>,
+    pub scope: ScopeId,
+    /// Ends after the first pass.
+    pub once: bool,
+}
+
+/// How a session ended.
+pub enum End {
+    /// The one pass is over.
+    Passed(Ending),
+    Stopped,
+    /// The receiver refused; the text is its own.
+    Refused {
+        text: String,
+        is_busy: bool,
+        is_authorisation: bool,
+    },
+    /// The link broke or the receiver ended the session.
+    Broken(String),
+    /// The source cannot be read.
+    Source(String),
+}
+
+enum Work {
+    Batch(u64, Vec<Result<Vec<u8>, crate::proto::sender::Unready>>),
+}
+
+/// Runs a session to its end. Sets `has_met` once the receiver let us in.
+pub async fn send(ashore: &mut Ashore, sender: Sender, connection: Connection, has_met: &mut bool) -> End {
+    let started = Instant::now();
+    let Connection { reader, writer, traffic, peer, trust, carrier } = connection;
+    let (work_tell, work) = mpsc::unbounded_channel();
+    let (delta_tell, deltas_told) = mpsc::unbounded_channel();
+    let mut session = Session {
+        sender,
+        outbox: Outbox::new(writer),
+        deltas: BTreeMap::new(),
+        delta_tell,
+        work_tell,
+        pass: Pass::new(ashore.events, traffic, started),
+        snapshot: None,
+        held: None,
+        unsaved: None,
+        saved_at: Instant::now(),
+        ended: None,
+        ending: None,
+        has_met: false,
+        started,
+    };
+    let inbox = Inbox::<Down>::new(reader, Frames::default());
+    let end = session.run(ashore, inbox, work, deltas_told, &peer, &trust).await;
+    *has_met = session.has_met;
+    session.save(ashore, true);
+    let code = if matches!(end, End::Passed(_)) { ByeCode::Finished } else { ByeCode::Stopping };
+    session.outbox.send(&Up::Bye { code, text: Text::default() });
+    session.deltas.clear();
+    let _ = tokio::time::timeout(Duration::from_secs(5), session.outbox.close()).await;
+    match carrier {
+        Carrier::Tcp => {}
+        Carrier::Ssh(ssh) => drop(ssh.end().await),
+        Carrier::Local(task) => drop(task.await),
+    }
+    end
+}
+
+struct Session {
+    sender: Sender,
+    outbox: Outbox<Up>,
+    deltas: BTreeMap<ChangeId, Delta>,
+    delta_tell: mpsc::UnboundedSender<(ChangeId, DeltaNews)>,
+    work_tell: mpsc::UnboundedSender<Work>,
+    pass: Pass,
+    snapshot: Option<Arc<Snapshot>>,
+    held: Option<String>,
+    unsaved: Option<(RootId, Tree)>,
+    saved_at: Instant,
+    ended: Option<String>,
+    ending: Option<Ending>,
+    has_met: bool,
+    started: Instant,
+}
+
+impl Session {
+    fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    async fn run(
+        &mut self,
+        ashore: &mut Ashore,
+        mut inbox: Inbox<Down>,
+        mut work: mpsc::UnboundedReceiver<Work>,
+        mut deltas_told: mpsc::UnboundedReceiver<(ChangeId, DeltaNews)>,
+        peer: &str,
+        trust: &Option<(crate::net::ClientTrust, crate::net::PublicKey)>,
+    ) -> End {
+        let mut stop = ashore.stop.clone();
+        let mut failed = ashore.source.failed.clone();
+        ashore.source.snapshots.mark_changed();
+        loop {
+            self.act(ashore);
+            if let Some(text) = self.ended.take() {
+                return ended(text, self.has_met);
+            }
+            if let Some(ending) = self.ending.take().filter(|_| ashore.once) {
+                return End::Passed(ending);
+            }
+            self.save(ashore, false);
+            let tick_at = self.started + Duration::from_millis(self.sender.deadline_ms());
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return End::Stopped,
+                message = inbox.next() => match message {
+                    Some(Ok(down)) => {
+                        if matches!(down, Down::Welcome(_)) {
+                            self.has_met = true;
+                            Connection::remember(trust, &ashore.places, ashore.events);
+                            ashore.events.event(Event::Connected { peer: peer.to_owned() });
+                        }
+                        let now_ms = self.now_ms();
+                        if let Err(breach) = self.sender.receive(down, now_ms) {
+                            self.outbox.send(&Up::Bye { code: ByeCode::Breach, text: Text::new(&breach.to_string()) });
+                            return End::Broken(breach.to_string());
+                        }
+                    }
+                    Some(Err(error)) => return End::Broken(error.to_string()),
+                    None => return End::Broken("the server closed the connection".to_owned()),
+                },
+                Ok(()) = ashore.source.snapshots.changed() => {
+                    let snapshot = ashore.source.snapshots.borrow_and_update().clone();
+                    if let Some(snapshot) = snapshot {
+                        self.snapshot = Some(snapshot.clone());
+                        let now_ms = self.now_ms();
+                        self.sender.source(snapshot.source.clone(), now_ms);
+                    }
+                }
+                Ok(text) = failed.wait_for(Option::is_some) => {
+                    return End::Source(text.clone().unwrap_or_default());
+                }
+                Some(Work::Batch(batch, results)) = work.recv() => {
+                    let now_ms = self.now_ms();
+                    self.sender.batch_read(batch, results, now_ms);
+                }
+                Some((id, news)) = deltas_told.recv(), if !self.outbox.is_full() => self.delta_news(id, news),
+                () = self.outbox.has_room(), if self.outbox.is_full() => {}
+                () = tokio::time::sleep_until(tick_at.into()) => {
+                    let now_ms = self.now_ms();
+                    self.sender.tick(now_ms);
+                }
+            }
+        }
+    }
+
+    fn delta_news(&mut self, id: ChangeId, news: DeltaNews) {
+        let now_ms = self.now_ms();
+        match news {
+            DeltaNews::Frame(frame) => self.sender.frame(id, frame, now_ms),
+            DeltaNews::Finished => self.sender.finished(id, now_ms),
+            DeltaNews::Unready(unready) => self.sender.unready(id, unready, now_ms),
+            DeltaNews::Ask(ask) => self.sender.ask(id, ask),
+        }
+    }
+
+    /// Carries out what the machine asks.
+    fn act(&mut self, ashore: &Ashore) {
+        while let Some(action) = self.sender.next_action() {
+            match action {
+                Action::Send(up) => {
+                    self.outbox.send(&up);
+                    let now_ms = self.now_ms();
+                    self.sender.said(now_ms);
+                }
+                Action::LoadAcknowledged { root_id } => {
+                    let tree = self.load(ashore, &root_id);
+                    let now_ms = self.now_ms();
+                    self.sender.acknowledged(tree, now_ms);
+                }
+                Action::SaveAcknowledged { root_id, tree } => self.unsaved = Some((root_id, tree)),
+                Action::ReadBatch { batch, wants } => {
+                    let (root, tell) = (ashore.root.clone(), self.work_tell.clone());
+                    tokio::task::spawn_blocking(move || {
+                        let _ = tell.send(Work::Batch(batch, read_batch(&root, &wants)));
+                    });
+                }
+                Action::OpenDelta { id, want, basis } => {
+                    let (root, known) = (ashore.root.clone(), ashore.known.clone());
+                    let delta = Delta::start(root, known, id, want, basis, self.delta_tell.clone());
+                    self.deltas.insert(id, delta);
+                }
+                Action::Pull { id } => self.with_delta(id, Delta::pull),
+                Action::Repair { id, level, values } => {
+                    self.with_delta(id, |delta| delta.repair(level, values))
+                }
+                Action::Answer { id, answer } => self.with_delta(id, |delta| delta.answer(answer)),
+                Action::CloseDelta { id } => drop(self.deltas.remove(&id)),
+                Action::Rescan { paths } => ashore.source.rescan(paths),
+                Action::Tell(news) => self.tell(ashore, news),
+                Action::Close => {
+                    self.ended.get_or_insert_with(|| "the session was closed".to_owned());
+                }
+            }
+        }
+    }
+
+    fn with_delta(&self, id: ChangeId, order: impl FnOnce(&Delta)) {
+        if let Some(delta) = self.deltas.get(&id) {
+            order(delta);
+        }
+    }
+
+    fn tell(&mut self, ashore: &Ashore, news: News) {
+        match news {
+            News::Welcomed { .. } => {}
+            News::Destination(RootState::Hashing { done, total }) => ashore.events.event(Event::Waiting {
+                for_what: "the destination to know what it holds".into(),
+                why: format!("{done} of {total} bytes hashed there"),
+            }),
+            News::Destination(_) => {}
+            News::Planned { changes, content_bytes, .. } => {
+                if self.sender.is_dry_run() {
+                    let have = self.sender.destination_tree();
+                    for change in &changes {
+                        let existed = have.is_some_and(|tree| tree.get(change.path()).is_some());
+                        ashore.events.event(Event::Planned(told(change, existed, have)));
+                    }
+                } else {
+                    self.pass.planned(&changes, content_bytes);
+                }
+            }
+            News::Streamed { path, target_bytes } => self.pass.streamed(path, target_bytes),
+            News::Done { change, existed } => self.pass.done(&change, existed),
+            News::Refused { path, why } => self.pass.skipped(&path, why.to_string()),
+            News::Unreadable { path, why } => self.pass.skipped(&path, why),
+            News::Held(reason) => {
+                self.held = Some(reason.clone());
+                ashore.events.event(Event::Held { reason });
+            }
+            News::InStep { root, ending } => {
+                if let Some(snapshot) = &self.snapshot {
+                    let held = if ending == Ending::Held { self.held.take() } else { None };
+                    self.pass.end(root, ending, &snapshot.source.tree, &snapshot.scanned, held);
+                }
+                self.save(ashore, true);
+                self.ending = Some(ending);
+            }
+            News::Ended(text) => self.ended = Some(text),
+        }
+    }
+
+    fn load(&self, ashore: &Ashore, root_id: &RootId) -> Option<Tree> {
+        let cache = ashore.known.cache();
+        let kept = cache.acknowledged(root_id).filter(|kept| kept.scope == ashore.scope)?;
+        cache.load_tree(&kept.root, self.snapshot.as_ref().map(|snapshot| &snapshot.source.tree))
+    }
+
+    /// Writes the acknowledged tree to the cache; what fails costs a walk the next time.
+    fn save(&mut self, ashore: &Ashore, now: bool) {
+        if !now && self.saved_at.elapsed() < SAVE_EVERY {
+            return;
+        }
+        let Some((root_id, tree)) = self.unsaved.take() else { return };
+        self.saved_at = Instant::now();
+        let Some(root) = tree.root().hash() else { return };
+        let cache = ashore.known.cache();
+        let kept = Acknowledged { scope: ashore.scope, root, n_entries: tree.n_entries() };
+        if let Err(error) = cache.store_tree(&tree).and_then(|()| cache.set_acknowledged(&root_id, &kept)) {
+            tracing::warn!(%error, "what the destination holds is not remembered");
+        }
+    }
+}
+
+/// What the receiver's last words mean.
+fn ended(text: String, has_met: bool) -> End {
+    if has_met {
+        return End::Broken(text);
+    }
+    let is_busy = text.starts_with("busy");
+    let is_authorisation = !is_busy;
+    End::Refused { text, is_busy, is_authorisation }
+}

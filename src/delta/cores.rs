@@ -1,0 +1,27 @@
+//! Work spread over the cores, for as long as one call lasts.
+
+use std::sync::OnceLock;
+use std::thread;
+
+/// Cores that this process may use.
+pub(super) fn n_cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| thread::available_parallelism().map_or(1, |n_cores| n_cores.get()))
+}
+
+/// Runs both, the first on another core if there is one and it is `worth_it` (a thread costs about as
+/// much as hashing 64 KiB).
+pub(super) fn both<A: Send, B>(
+    worth_it: bool,
+    first: impl FnOnce() -> A + Send,
+    second: impl FnOnce() -> B,
+) -> (A, B) {
+    if !worth_it || n_cores() == 1 {
+        return (first(), second());
+    }
+    thread::scope(|scope| {
+        let first = scope.spawn(first);
+        let second = second();
+        (first.join().expect("hashing does not panic"), second)
+    })
+}

@@ -1,0 +1,96 @@
+//! What a hostile or broken peer may try: it is refused, or costs bounded time.
+
+use std::time::{Duration, Instant};
+
+use super::super::blocks::SignatureError;
+use super::super::rebuild::RebuildError;
+use super::*;
+
+/// The weak hash of every window of the target, under strong hashes that never match.
+#[test]
+fn hostile_signature_costs_bounded_time() {
+    let target = noise(4 * GROUP, 16);
+    let groups = GroupTree::compute(&target);
+    for block_bytes in [509, 4_093, 65_521_u32] {
+        let mut entries = Vec::new();
+        for start in 0..(2 * MIB).min(target.len() - block_bytes as usize) {
+            if start % 16 == 0 {
+                let window = &target[start..start + block_bytes as usize];
+                let signature = RangeSignature::compute(0, window, block_bytes, 4);
+                entries.extend_from_slice(&signature.entries()[..4]);
+                entries.extend_from_slice(&[0; 4]);
+            }
+        }
+        let len = entries.len() as u64 / 8 * u64::from(block_bytes);
+        let hostile = RangeSignature::parse(0, len, block_bytes, 4, entries).unwrap();
+        let known = KnownBasis { index: 0, size: len, groups: None, signatures: vec![hostile] };
+        let start = Instant::now();
+        let (made, stats) = sent(&[], Some(&known), offered(&target, &groups, &[]), 0);
+        assert!(made.bytes == target);
+        assert_eq!(stats.literal, target.len() as u64);
+        assert!(start.elapsed() < Duration::from_secs(2), "blocks of {block_bytes}: {:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn signatures_with_bad_numbers_are_refused() {
+    let parse = |block_bytes, strong_bytes, n_bytes| {
+        RangeSignature::parse(0, 1_000, block_bytes, strong_bytes, vec![0; n_bytes]).unwrap_err()
+    };
+    for block_bytes in [0, 1, 63, 64, 512, 65_522, 65_536, u32::MAX] {
+        assert_eq!(parse(block_bytes, 8, 12), SignatureError::BlockBytes(block_bytes));
+    }
+    for strong_bytes in [0, 3, 17, 255] {
+        assert_eq!(parse(501, strong_bytes, 12), SignatureError::StrongBytes(strong_bytes));
+    }
+    for n_bytes in [0, 12, 23, 25, 36] {
+        assert_eq!(
+            parse(501, 8, n_bytes),
+            SignatureError::Entries { n_blocks: 2, expected: 24, received: n_bytes }
+        );
+    }
+    let range = RangeSignature::parse(u64::MAX, 1_000, 501, 8, vec![0; 12]);
+    assert!(matches!(range, Err(SignatureError::Range { .. })));
+}
+
+#[test]
+fn signature_comes_back_and_its_parts_are_those_of_the_parts() {
+    let basis = noise(10_000, 17);
+    let signature = RangeSignature::compute(5_000, &basis, 101, 8);
+    assert_eq!(RangeSignature::from_bytes(&signature.to_bytes()).unwrap(), signature);
+    let part = signature.sub_range(5_150..5_310);
+    assert_eq!(part, RangeSignature::compute(5_101, &basis[101..404], 101, 8));
+    assert!(signature.sub_range(0..10).is_empty());
+    assert!(signature.sub_range(20_000..30_000).is_empty());
+    assert_eq!(signature.sub_range(0..u64::MAX), signature);
+}
+
+#[test]
+fn ops_outside_of_a_basis_are_refused() {
+    let basis = noise(1_000, 18);
+    let ops = [
+        Op::Same { len: 1_001 },
+        Op::Copy { basis: 0, offset: 999, len: 2 },
+        Op::Copy { basis: 1, offset: 0, len: 1 },
+        Op::Blocks { basis: 0, offset: 900, len: 101, target_len: 5, delta: vec![] },
+    ];
+    for op in ops {
+        let refused = rebuild(&op, 0, &mut Held(vec![&basis]), &mut Made::default());
+        assert!(matches!(refused, Err(RebuildError::Range { .. })), "{op:?}");
+    }
+    let past_the_end = rebuild(&Op::Zeros { len: 1 }, u64::MAX, &mut Held(vec![]), &mut Made::default());
+    assert!(matches!(past_the_end, Err(RebuildError::Op(_))));
+    let prefix = Op::Prefix { basis: 0, offset: 0, len: 1, target_len: 1, frame: vec![] };
+    let prefix = rebuild(&prefix, 0, &mut Held(vec![&basis]), &mut Made::default());
+    assert!(matches!(prefix, Err(RebuildError::NotOffered)));
+}
+
+#[test]
+fn a_delta_that_makes_less_or_more_than_said_is_refused() {
+    let basis = noise(10_000, 19);
+    let delta = RangeSignature::compute(0, &basis, 101, 8).diff(&basis[..5_000], 10_000).unwrap();
+    assert_eq!(apply(&basis, &delta, 5_000).unwrap(), &basis[..5_000]);
+    assert!(apply(&basis, &delta, 4_999).is_err());
+    assert!(apply(&basis, &delta, 5_001).is_err());
+    assert!(apply(&basis[..4_000], &delta, 5_000).is_err());
+}
