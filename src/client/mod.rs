@@ -1,8 +1,8 @@
 //! Floor 4: the sender, one of the two programs.
 //!
-//! [`run`] opens the source ([`source`] scans and watches it in a thread of its own), finds its way
-//! to the receiver ([`connect`]) and drives one machine for each connection ([`session`]), with a
-//! thread for each large file ([`deltas`]).
+//! [`run`] opens the source (`source` scans and watches it in a thread of its own), finds its way
+//! to the receiver (`connect`) and drives one machine for each connection (`session`), with a
+//! thread for each large file (`deltas`).
 
 mod connect;
 mod deltas;
