@@ -252,7 +252,7 @@ impl Keeper {
         self.tree = Tree::new(scanned.root);
         self.dirs = scanned.dirs;
         self.findings = scanned.findings;
-        self.tell_notes();
+        self.tell_notes(progress.with_attributes.load(Ordering::Relaxed));
         self.publish();
         Ok(())
     }
@@ -367,7 +367,12 @@ impl Keeper {
         let mut untouched: BTreeSet<RelPath> =
             self.findings.unreadable.iter().map(|unreadable| unreadable.path.clone()).collect();
         untouched.extend(self.findings.unstable.iter().cloned());
-        let source = sender::Source { tree: self.tree.clone(), untouched, saw_deletes: self.saw_events, is_suspect: false };
+        let source = sender::Source {
+            tree: self.tree.clone(),
+            untouched,
+            saw_deletes: self.saw_events,
+            is_suspect: false,
+        };
         let scanned = self.scanned();
         if self.number == 1 {
             self.events.event(Event::Scanned(scanned));
@@ -399,7 +404,7 @@ impl Keeper {
     }
 
     /// Says once what is not carried over.
-    fn tell_notes(&self) {
+    fn tell_notes(&self, n_attributes: u64) {
         if self.number > 0 {
             return;
         }
@@ -412,6 +417,7 @@ impl Keeper {
         note(n_hardlinked, "files have more than one name; each name is sent as a file of its own");
         note(n_other_owner, "entries belong to another owner than the source directory; owners are not kept");
         note(n_masked_modes, "entries have setuid, setgid or sticky bits; these are not kept");
+        note(n_attributes, "files have extended attributes or ACLs; these are not kept");
         if self.findings.has_own_folder {
             self.events.event(Event::Note { text: "the folder .strait of the source is left out".into() });
         }
