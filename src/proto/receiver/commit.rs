@@ -41,7 +41,10 @@ struct Draft {
     tree: Tree,
     items: Vec<GroupItem>,
     steps: Vec<Step>,
+    /// Directories whose metadata is to be set again, by the names they will have.
     touched: BTreeSet<RelPath>,
+    /// Names set aside: something stands there that is in no tree.
+    left: BTreeSet<RelPath>,
     refused: Vec<(ChangeId, Option<u32>, Refusal)>,
 }
 
@@ -51,23 +54,27 @@ impl Receiver {
         if self.state != State::Ready || self.group.is_some() {
             return;
         }
-        if !self.complete.front().is_some_and(|complete| complete.is_staged) {
-            return;
-        }
+        let Some(mut complete) = self.complete.pop_staged() else { return };
         let mut draft = Draft {
             tree: self.tree.clone(),
             items: Vec::new(),
             steps: Vec::new(),
             touched: BTreeSet::new(),
+            left: std::mem::take(&mut self.left),
             refused: Vec::new(),
         };
-        let mut n = 0;
-        while n < GROUP_CHANGES
-            && let Some(complete) = self.complete.pop_front_if(|complete| complete.is_staged)
-        {
+        for n in 1.. {
             self.draft_change(&mut draft, complete);
-            n += 1;
+            if n == GROUP_CHANGES {
+                break;
+            }
+            match self.complete.pop_staged() {
+                Some(next) => complete = next,
+                None => break,
+            }
         }
+        self.left = std::mem::take(&mut draft.left);
+        let unused: BTreeSet<ChangeId> = draft.refused.iter().map(|(id, _, _)| *id).collect();
         for (id, item, why) in std::mem::take(&mut draft.refused) {
             self.send(Down::Refused { id, item, why });
         }
@@ -82,6 +89,7 @@ impl Receiver {
         self.issued = draft.tree;
         self.holders.n_rebuilt = 0;
         self.actions.push_back(Action::Commit { steps: draft.steps, dirs });
+        self.actions.extend(unused.into_iter().map(|id| Action::Drop { id }));
     }
 
     fn draft_change(&mut self, draft: &mut Draft, complete: Complete) {
@@ -102,18 +110,18 @@ impl Receiver {
                 }
             }
             CompleteKind::Pack { paths, dirs, hashes } => {
+                let n_files = paths.len();
                 for (index, ((path, meta, size), hash)) in paths.into_iter().zip(hashes).enumerate() {
                     let staged = Staged { id, index: index as u32 };
                     let change = Change::File { path, meta, size, hash };
                     draft.install(id, Some(index as u32), change, meta, staged);
                 }
-                for (path, meta) in dirs {
-                    draft.set_meta(id, None, path, meta);
+                for (index, (path, meta)) in dirs.into_iter().enumerate() {
+                    draft.set_meta(id, Some((n_files + index) as u32), path, meta);
                 }
             }
             CompleteKind::MakeDir { path, meta } => {
                 is_single = true;
-                self.left.remove(&path);
                 draft.make_dir(id, path, meta);
             }
             CompleteKind::Link { path, target, mtime } => {
@@ -163,8 +171,9 @@ impl Receiver {
             let why = Refusal::MoreThanSaid { n: node.n_below() };
             return draft.refused.push((id, Some(index), why));
         }
-        let keeps: Vec<RelPath> =
-            self.left.iter().filter(|left| left.is_at_or_below(&removal.path)).cloned().collect();
+        let below = draft.left.range(&removal.path..);
+        let below = below.take_while(|left| left.as_bytes().starts_with(removal.path.as_bytes()));
+        let keeps: Vec<RelPath> = below.filter(|left| left.is_at_or_below(&removal.path)).cloned().collect();
         if keeps.is_empty() {
             return draft.remove(id, Some(index), removal.path);
         }
@@ -205,7 +214,14 @@ impl Receiver {
             let outcome: Result<(), Refusal> = results.by_ref().take(n_steps).collect();
             match (change, outcome) {
                 (Some(change), Ok(())) => {
-                    let _ = apply(&mut self.tree, &change);
+                    if apply(&mut self.tree, &change).is_err() {
+                        // It leaned on one that failed: look at what there is now.
+                        self.rewalk.get_or_insert((RootReason::Drift, false));
+                    }
+                    if let Change::MakeDir { path, .. } = &change {
+                        // What is in a directory that was set aside stays set aside by itself.
+                        has_left |= self.left.remove(path);
+                    }
                     has_left |= leaves.is_some();
                     self.left.extend(leaves);
                 }
@@ -216,6 +232,7 @@ impl Receiver {
                     if why.next_step() == NextStep::Compare {
                         self.rewalk.get_or_insert((RootReason::Drift, false));
                     }
+                    self.actions.push_back(Action::Drop { id });
                     self.send(Down::Refused { id, item, why });
                 }
                 (None, _) if !failed.contains(&id) => done.push(id),
@@ -226,11 +243,23 @@ impl Receiver {
         if has_left {
             self.actions.push_back(Action::SaveLeft(self.left.clone()));
         }
-        for runs in runs_of(&done).chunks(crate::model::limits::LIST_ITEMS) {
-            let root = self.tree.root_hash(&self.scope);
-            self.send(Down::Done { ids: List::new(runs.to_vec()), root });
+        // The root costs hashing every directory that changed: it is told when no change waits.
+        self.owes_root = true;
+        let runs = runs_of(&done);
+        for (index, part) in runs.chunks(crate::model::limits::LIST_ITEMS).enumerate() {
+            let is_last = (index + 1) * crate::model::limits::LIST_ITEMS >= runs.len();
+            let root = if is_last { self.root_owed() } else { None };
+            self.send(Down::Done { ids: List::new(part.to_vec()), root });
         }
         self.pump();
+    }
+
+    /// The root, when it is due.
+    pub(super) fn root_owed(&mut self) -> Option<ContentHash> {
+        let is_due = self.owes_root && self.group.is_none() && self.complete.is_empty();
+        let root = if is_due { self.tree.root_hash(&self.scope) } else { None };
+        self.owes_root &= !is_due;
+        root
     }
 }
 
@@ -249,6 +278,11 @@ fn runs_of(ids: &[ChangeId]) -> Vec<(ChangeId, u32)> {
 impl Draft {
     /// Makes a change in the tree to be, with the steps that it takes, or notes why it does not fit.
     fn add(&mut self, id: ChangeId, item: Option<u32>, change: Change, steps: Vec<Step>) {
+        let is_taken = !matches!(change, Change::MakeDir { .. } | Change::Remove { .. })
+            && self.left.contains(change.path());
+        if let (true, Some((_, by))) = (is_taken, change.path().split()) {
+            return self.refused.push((id, item, Refusal::NameTaken { by }));
+        }
         match apply(&mut self.tree, &change) {
             Ok(()) => {
                 let n_steps = steps.len();
@@ -325,7 +359,11 @@ impl Draft {
             self.touched.insert(to.clone());
         }
         let step = Step::Move { from: from.clone(), to: to.clone(), moved, replaced };
-        self.add(id, None, Change::Move { from, to }, vec![step]);
+        let before = self.items.len();
+        self.add(id, None, Change::Move { from: from.clone(), to: to.clone() }, vec![step]);
+        if kind == Kind::Dir && self.items.len() > before {
+            self.rename_touched(&[(&from, &to)]);
+        }
     }
 
     fn swap(&mut self, id: ChangeId, a: RelPath, a_tag: Tag, b: RelPath, b_tag: Tag) {
@@ -338,7 +376,25 @@ impl Draft {
             self.touched.insert(path.clone());
         }
         let step = Step::Swap { a: a.clone(), b: b.clone() };
-        self.add(id, None, Change::Swap { a, b }, vec![step]);
+        let before = self.items.len();
+        self.add(id, None, Change::Swap { a: a.clone(), b: b.clone() }, vec![step]);
+        if self.items.len() > before {
+            self.rename_touched(&[(&a, &b), (&b, &a)]);
+        }
+    }
+
+    /// Directories that were written into keep their claim on their metadata under a new name.
+    fn rename_touched(&mut self, moves: &[(&RelPath, &RelPath)]) {
+        let mut renamed = Vec::new();
+        for (from, to) in moves {
+            let below = self.touched.range(*from..);
+            let below = below.take_while(|path| path.as_bytes().starts_with(from.as_bytes()));
+            for path in below.filter(|path| path.is_at_or_below(from)) {
+                let rest = &path.as_bytes()[from.as_bytes().len()..];
+                renamed.extend(RelPath::parse(&[to.as_bytes(), rest].concat()));
+            }
+        }
+        self.touched.extend(renamed);
     }
 
     fn remove(&mut self, id: ChangeId, item: Option<u32>, path: RelPath) {

@@ -171,7 +171,7 @@ impl Receiver {
             TransferState::Filling => {
                 transfer.state = TransferState::Ended;
                 self.actions.push_back(Action::Seal { id, hash: transfer.hash });
-                self.complete.push_back(Complete { id, kind: CompleteKind::Put, is_staged: false });
+                self.complete.push(Complete { id, kind: CompleteKind::Put, is_staged: false });
             }
         }
         Ok(())
@@ -196,9 +196,7 @@ impl Receiver {
     pub fn staged(&mut self, id: ChangeId, result: Result<(), Refusal>) {
         match result {
             Ok(()) => {
-                if let Some(complete) = self.complete.iter_mut().find(|complete| complete.id == id) {
-                    complete.is_staged = true;
-                }
+                self.complete.staged(id);
             }
             Err(why) => self.refuse_transfer(id, why),
         }
@@ -214,7 +212,7 @@ impl Receiver {
         } else {
             transfer.state = TransferState::Filling;
             let round = transfer.round;
-            self.complete.retain(|complete| complete.id != id);
+            self.complete.remove(id);
             self.send(Down::Mismatch { id, round, level, first: 0, values: List::new(values) });
         }
         self.pump();
@@ -233,7 +231,7 @@ impl Receiver {
             self.transfers.remove(&id);
         }
         if was != TransferState::Dead {
-            self.complete.retain(|complete| complete.id != id);
+            self.complete.remove(id);
             self.actions.push_back(Action::Drop { id });
             self.send(Down::Refused { id, item: None, why });
         }

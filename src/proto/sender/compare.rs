@@ -40,13 +40,14 @@ impl Sender {
         let scope = self.config.scope.id();
         let root = self.destination_root();
         let source_root = self.source.as_ref().and_then(|source| source.tree.root_hash(&scope));
-        if root.is_some() && root == source_root {
+        let is_settled = std::mem::take(&mut self.misfits).is_empty() && root.is_some();
+        if is_settled && root == source_root {
             self.acknowledged = self.source.as_ref().map(|source| source.tree.clone());
             self.is_saved = false;
             self.walked_in_vain = false;
             return self.compared();
         }
-        if root.is_some() && root == self.root_of(self.acknowledged.as_ref()) {
+        if is_settled && root == self.root_of(self.acknowledged.as_ref()) {
             self.walked_in_vain = false;
             return self.compared();
         }
@@ -211,6 +212,7 @@ impl Sender {
 
     fn compared(&mut self) {
         self.phase = Phase::Sending;
+        self.contents = None;
         self.replan = true;
         self.told = None;
     }

@@ -16,10 +16,10 @@ use crate::model::limits::*;
 use crate::model::{ContentHash, Leaf, List, Node, RelPath, Tree};
 use crate::plan::change::Change;
 use crate::plan::project::{Kept, project};
-use crate::plan::scope::Scope;
+use crate::plan::scope::{Scope, Verdict};
 use crate::proto::message::*;
 use compare::Walk;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use transfer::Stream;
 
 pub use crate::proto::receiver::Breach;
@@ -98,6 +98,8 @@ pub struct Sender {
     saved_ms: u64,
     /// The roots disagree although every change is acknowledged.
     in_doubt: bool,
+    /// Paths whose change did not fit: not tried again before the destination was listed.
+    misfits: BTreeSet<RelPath>,
     replan: bool,
     planned: VecDeque<Change>,
     large: VecDeque<Want>,
@@ -107,6 +109,10 @@ pub struct Sender {
     in_flight: BTreeMap<ChangeId, Sent>,
     refused: BTreeMap<RelPath, RefusedEntry>,
     without_basis: BTreeSet<RelPath>,
+    /// Files of a pack that was refused: they travel one by one.
+    singly: BTreeSet<RelPath>,
+    /// Contents that the destination holds; made when first needed, then kept.
+    contents: Option<HashSet<ContentHash>>,
     tries: BTreeMap<RelPath, u32>,
     held: Option<String>,
     retry_ms: Option<u64>,
@@ -162,6 +168,7 @@ impl Sender {
             is_saved: true,
             saved_ms: now_ms,
             in_doubt: false,
+            misfits: BTreeSet::new(),
             replan: false,
             planned: VecDeque::new(),
             large: VecDeque::new(),
@@ -171,6 +178,8 @@ impl Sender {
             in_flight: BTreeMap::new(),
             refused: BTreeMap::new(),
             without_basis: BTreeSet::new(),
+            singly: BTreeSet::new(),
+            contents: None,
             tries: BTreeMap::new(),
             held: None,
             retry_ms: None,
@@ -227,9 +236,18 @@ impl Sender {
     /// What the cache holds for this destination, if anything.
     pub fn acknowledged(&mut self, tree: Option<Tree>, now_ms: u64) {
         self.now_ms = now_ms;
-        self.acknowledged = tree;
+        // Of another scope: what is out of this one would look deleted.
+        self.acknowledged = tree.filter(|tree| self.is_in_scope(tree));
         self.has_loaded = true;
         self.move_on();
+    }
+
+    fn is_in_scope(&self, tree: &Tree) -> bool {
+        let mut is_in_scope = true;
+        tree.for_each(&mut |path, node| {
+            is_in_scope &= self.config.scope.verdict(path, node.as_dir().is_some()) == Verdict::Take;
+        });
+        is_in_scope
     }
 
     /// Takes a message.

@@ -136,9 +136,12 @@ impl Sender {
         self.planned.extend(changes);
     }
 
-    /// Whether a change is to be tried: not when it was refused and is still the same, nor below a
-    /// directory that was refused.
+    /// Whether a change is to be tried: not when it was refused and is still the same, nor
+    /// when the destination has to be listed first.
     fn is_wanted(&mut self, change: &Change) -> bool {
+        if self.misfits.contains(change.path()) {
+            return false;
+        }
         match self.refused.get(change.path()) {
             Some(refused) if refused.change == *change => false,
             Some(_) => {
@@ -185,7 +188,7 @@ impl Sender {
         while self.in_flight.len() < UNACKNOWLEDGED - 1 {
             match self.planned.front() {
                 None => break,
-                Some(Change::File { size, .. }) if *size > PACK_FILE_BYTES => {
+                Some(Change::File { path, size, .. }) if self.is_alone(path, *size) => {
                     if let Some(Change::File { path, meta, size, hash }) = self.planned.pop_front() {
                         self.large.push_back(Want { path, leaf: Leaf::file(meta, size, hash) });
                     }
@@ -212,6 +215,11 @@ impl Sender {
         }
     }
 
+    /// Whether a file is a transfer of its own.
+    fn is_alone(&self, path: &RelPath, size: u64) -> bool {
+        size > PACK_FILE_BYTES || self.singly.contains(path)
+    }
+
     /// Takes small files and symlinks that fit a pack from the front of the plan.
     fn read_batch(&mut self) {
         let mut wants = Vec::new();
@@ -219,7 +227,7 @@ impl Sender {
         let (mut content_bytes, mut message_bytes) = (0u64, 0);
         while let Some(change) = self.planned.front() {
             let (path, leaf) = match change {
-                Change::File { path, meta, size, hash } if *size <= PACK_FILE_BYTES => {
+                Change::File { path, meta, size, hash } if !self.is_alone(path, *size) => {
                     (path.clone(), Leaf::file(*meta, *size, *hash))
                 }
                 Change::Link { path, mtime, size, hash } => {
