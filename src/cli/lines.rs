@@ -28,11 +28,7 @@ pub fn line(event: &Event) -> Option<Line> {
         Event::Planned(change) => (Normal, false, format!("would {}", change_text(change))),
         Event::Applied(change) => (Each, false, change_text(change)),
         Event::PassDone(summary) => (Normal, false, summary_text(summary)),
-        Event::Held { reason } => (
-            Quiet,
-            true,
-            format!("held: {reason}; all else goes on. If this is meant, say --allow-mass-delete"),
-        ),
+        Event::Held { reason } => (Quiet, true, format!("held: {reason}")),
         Event::Listening { address, dest, ticket_line } => {
             (Normal, false, listening(address, &dest.to_string(), ticket_line.as_deref()))
         }
@@ -113,7 +109,8 @@ fn word(kind: What) -> &'static str {
 
 fn summary_text(summary: &Summary) -> String {
     let state = match summary {
-        Summary { held: Some(reason), .. } => format!("held ({reason})"),
+        Summary { planned: Some(planned), .. } => return dry_run_text(*planned, summary),
+        Summary { held: Some(_), .. } => "held, deletes wait".into(),
         Summary { partial: 1.., .. } => {
             format!("partial, {} not in step", count(summary.partial, "entry", "entries"))
         }
@@ -131,6 +128,15 @@ fn summary_text(summary: &Summary) -> String {
         "{state}: {done}; {}; {bytes}; {}{}",
         count(summary.files, "file", "files"),
         length(summary.elapsed_ms),
+        left_out(summary.hidden, summary.excluded, summary.special)
+    )
+}
+
+fn dry_run_text(planned: u64, summary: &Summary) -> String {
+    format!(
+        "dry run, nothing was sent: {}; {}{}",
+        if planned == 0 { "nothing to change".into() } else { count(planned, "change", "changes") },
+        count(summary.files, "file", "files"),
         left_out(summary.hidden, summary.excluded, summary.special)
     )
 }
@@ -209,7 +215,9 @@ mod tests {
         let partial = Summary { partial: 2, ..Summary::default() };
         assert!(text(Event::PassDone(partial.clone())).starts_with("partial, 2 entries not in step: "));
         let held = Summary { held: Some("500 of 600 files are gone".into()), ..partial };
-        assert!(text(Event::PassDone(held)).starts_with("held (500 of 600 files are gone): "));
+        assert!(text(Event::PassDone(held)).starts_with("held, deletes wait: "));
+        let dry = Summary { planned: Some(1), files: 7, ..Summary::default() };
+        assert_eq!(text(Event::PassDone(dry)), "dry run, nothing was sent: 1 change; 7 files");
     }
 
     #[test]

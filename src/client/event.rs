@@ -212,6 +212,9 @@ pub struct Summary {
     pub special: u64,
     /// Entries that are not in step and were named: above 0 means exit 3.
     pub partial: u64,
+    /// Set by a dry run, which did nothing: how many changes it found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub planned: Option<u64>,
     /// Why deletes wait: set means exit 4.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held: Option<String>,

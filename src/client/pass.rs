@@ -3,9 +3,9 @@
 use super::event::{Change as Told, Event, Progress, Report, Scanned, Shown, Summary, What};
 use crate::model::{ContentHash, Kind, Node, RelPath, Tree};
 use crate::net::Traffic;
-use crate::plan::change::Change;
+use crate::plan::change::{Change, apply};
 use crate::proto::sender::Ending;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,8 +22,10 @@ pub struct Pass {
     summary: Summary,
     streamed: BTreeMap<RelPath, u64>,
     told_at: Instant,
-    /// Entries named as left out since the pass began.
-    n_partial: u64,
+    /// Entries that the destination did not take, or that could not be read when they were due.
+    skipped: BTreeSet<RelPath>,
+    /// What is going to be removed, as it was when that was planned.
+    removals: BTreeMap<RelPath, Before>,
     has_work: bool,
 }
 
@@ -39,13 +41,20 @@ impl Pass {
             summary: Summary::default(),
             streamed: BTreeMap::new(),
             told_at: Instant::now(),
-            n_partial: 0,
+            skipped: BTreeSet::new(),
+            removals: BTreeMap::new(),
             has_work: false,
         }
     }
 
-    /// A plan was drawn.
-    pub fn planned(&mut self, changes: &[Change], content_bytes: u64) {
+    /// A dry run drew its plan, and that is all it does.
+    pub fn only_planned(&mut self, n_changes: u64) {
+        self.summary.planned = Some(n_changes);
+    }
+
+    /// A plan was drawn for a destination that holds `have`.
+    pub fn planned(&mut self, changes: &[Change], content_bytes: u64, have: Option<&Tree>) {
+        self.note_removals(changes, have);
         if !self.has_work {
             self.has_work = !changes.is_empty();
             if self.summary.elapsed_ms > 0 {
@@ -56,6 +65,19 @@ impl Pass {
         self.progress.files_total = self.progress.files_done + n_files;
         self.progress.content_total = self.progress.content_done + content_bytes;
         self.tell();
+    }
+
+    fn note_removals(&mut self, changes: &[Change], have: Option<&Tree>) {
+        if !changes.iter().any(|change| matches!(change, Change::Remove { .. })) {
+            return;
+        }
+        let mut tree = have.cloned().unwrap_or_default();
+        for change in changes {
+            if let (Change::Remove { path }, Some(node)) = (change, tree.get(change.path())) {
+                self.removals.insert(path.clone(), Before::of(node));
+            }
+            let _ = apply(&mut tree, change);
+        }
     }
 
     /// A part of a large file was sent.
@@ -80,13 +102,15 @@ impl Pass {
             Change::Move { .. } | Change::Swap { .. } => self.summary.moved += 1,
             Change::Remove { .. } => self.summary.deleted += 1,
         }
-        self.events.event(Event::Applied(told(change, existed, None)));
+        self.skipped.remove(change.path());
+        let before = self.removals.remove(change.path()).or(existed.then_some(Before::UNKNOWN));
+        self.events.event(Event::Applied(told(change, before)));
         self.tell();
     }
 
     /// An entry stays out of step.
     pub fn skipped(&mut self, path: &RelPath, why: String) {
-        self.n_partial += 1;
+        self.skipped.insert(path.clone());
         self.events.event(Event::Skipped { path: Shown::from(path), why });
     }
 
@@ -128,7 +152,13 @@ impl Pass {
         summary.saved = summary.content_bytes.saturating_sub(summary.wire_sent);
         (summary.hidden, summary.excluded, summary.special) =
             (scanned.hidden, scanned.excluded, scanned.special);
-        summary.partial = self.n_partial + scanned.unreadable;
+        summary.partial = match ending {
+            Ending::Identical => scanned.unreadable,
+            _ => self.skipped.len() as u64 + scanned.unreadable,
+        };
+        if ending == Ending::Partial {
+            summary.partial = summary.partial.max(1);
+        }
         summary.held = held;
         summary.elapsed_ms = self.started.elapsed().as_millis() as u64;
         summary.root = if ending == Ending::Identical { root.to_string() } else { String::new() };
@@ -138,16 +168,31 @@ impl Pass {
         self.progress = Progress::default();
         self.streamed.clear();
         self.has_work = false;
-        self.n_partial = 0;
+        self.removals.clear();
         self.started = Instant::now();
     }
 }
 
-/// A change as it is told to people.
-pub fn told(change: &Change, existed: bool, have: Option<&Tree>) -> Told {
+/// What was at a path before a change.
+#[derive(Clone, Copy, Debug)]
+pub struct Before {
+    kind: Kind,
+    n_below: u64,
+}
+
+impl Before {
+    const UNKNOWN: Self = Self { kind: Kind::File, n_below: 0 };
+
+    pub fn of(node: &Node) -> Self {
+        Self { kind: node.kind(), n_below: node.n_below() }
+    }
+}
+
+/// A change as it is told to people; `before`: what was at its path, if anything.
+pub fn told(change: &Change, before: Option<Before>) -> Told {
     let made = |kind: What, path: &RelPath, size_bytes: u64| {
         let path = Shown::from(path);
-        if existed {
+        if before.is_some() {
             Told::Update { kind, path, size_bytes }
         } else {
             Told::Create { kind, path, size_bytes }
@@ -163,9 +208,8 @@ pub fn told(change: &Change, existed: bool, have: Option<&Tree>) -> Told {
         Change::Move { from, to } => Told::Move { from: Shown::from(from), path: Shown::from(to) },
         Change::Swap { a, b } => Told::Swap { from: Shown::from(a), path: Shown::from(b) },
         Change::Remove { path } => {
-            let node = have.and_then(|tree| tree.get(path));
-            let kind = node.map_or(What::File, |node| node.kind().into());
-            Told::Remove { kind, path: Shown::from(path), entries_below: node.map_or(0, Node::n_below) }
+            let Before { kind, n_below } = before.unwrap_or(Before::UNKNOWN);
+            Told::Remove { kind: kind.into(), path: Shown::from(path), entries_below: n_below }
         }
     }
 }

@@ -4,7 +4,7 @@
 use super::connect::{Carrier, Connection};
 use super::deltas::{Delta, DeltaNews, read_batch};
 use super::event::{Event, Report};
-use super::pass::{Pass, told};
+use super::pass::{Before, Pass, told};
 use super::source::{Snapshot, SourceThread};
 use crate::disk::Root;
 use crate::model::Tree;
@@ -22,6 +22,9 @@ use tokio::sync::{mpsc, watch};
 
 /// The acknowledged tree is written to the cache at most this often.
 const SAVE_EVERY: Duration = Duration::from_secs(5);
+
+/// A destination that hashes for longer than this is waited for aloud.
+const TELL_HASHING_AFTER: Duration = Duration::from_secs(2);
 
 /// What lives longer than a session.
 pub struct Ashore {
@@ -77,6 +80,7 @@ pub async fn send(ashore: &mut Ashore, sender: Sender, connection: Connection, h
         ended: None,
         ending: None,
         has_met: false,
+        hashing_since: None,
         started,
     };
     let inbox = Inbox::<Down>::new(reader, Frames::default());
@@ -109,6 +113,7 @@ struct Session {
     ended: Option<String>,
     ending: Option<Ending>,
     has_met: bool,
+    hashing_since: Option<Instant>,
     started: Instant,
 }
 
@@ -243,20 +248,27 @@ impl Session {
     fn tell(&mut self, ashore: &Ashore, news: News) {
         match news {
             News::Welcomed { .. } => {}
-            News::Destination(RootState::Hashing { done, total }) => ashore.events.event(Event::Waiting {
-                for_what: "the destination to know what it holds".into(),
-                why: format!("{done} of {total} bytes hashed there"),
-            }),
+            News::Destination(RootState::Hashing { done, total }) if total > 0 => {
+                // Said only when it takes a while.
+                let since = *self.hashing_since.get_or_insert_with(Instant::now);
+                if since.elapsed() >= TELL_HASHING_AFTER {
+                    ashore.events.event(Event::Waiting {
+                        for_what: "the destination to know what it holds".into(),
+                        why: format!("{} of {} MiB hashed there", done >> 20, total.div_ceil(1 << 20)),
+                    });
+                }
+            }
             News::Destination(_) => {}
             News::Planned { changes, content_bytes, .. } => {
                 if self.sender.is_dry_run() {
                     let have = self.sender.destination_tree();
                     for change in &changes {
-                        let existed = have.is_some_and(|tree| tree.get(change.path()).is_some());
-                        ashore.events.event(Event::Planned(told(change, existed, have)));
+                        let before = have.and_then(|tree| tree.get(change.path()));
+                        ashore.events.event(Event::Planned(told(change, before.map(Before::of))));
                     }
+                    self.pass.only_planned(changes.len() as u64);
                 } else {
-                    self.pass.planned(&changes, content_bytes);
+                    self.pass.planned(&changes, content_bytes, self.sender.destination_tree());
                 }
             }
             News::Streamed { path, target_bytes } => self.pass.streamed(path, target_bytes),

@@ -44,14 +44,15 @@ pub enum Ruling {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
     #[error(
-        "the source is not the directory it was (missing, unmounted or replaced); {n_deletes} deletes wait until it is back"
+        "the source is not the directory it was (missing, unmounted or replaced); {n_deletes} deletes wait until it is back. \
+         If it was replaced on purpose, say --allow-mass-delete once"
     )]
     Root { n_deletes: u64 },
     #[error("the source could not be listed completely; {n_deletes} deletes wait until it can")]
     Listing { n_deletes: u64 },
     #[error(
-        "{n_deletes} of {n_before} entries at the destination would be deleted, more than {percent} %; \
-         if that is meant, allow it once"
+        "{n_deletes} of {n_before} entries at the destination would be deleted, more than {percent} %. \
+         If that is meant, say --allow-mass-delete once"
     )]
     Mass { n_deletes: u64, n_before: u64, percent: u64 },
 }
