@@ -12,6 +12,9 @@ fn breach<T>(what: &str) -> Result<T, Breach> {
 
 impl Receiver {
     pub(super) fn take_change(&mut self, up: Up) -> Result<(), Breach> {
+        if self.role != Role::Push {
+            return breach("a change of a sender that came only to look");
+        }
         if let Some(id) = up.change_id() {
             if id <= self.last_id {
                 return breach("a change's number did not rise");

@@ -57,6 +57,7 @@ enum State {
 pub struct Receiver {
     config: Config,
     scope: ScopeId,
+    role: Role,
     ahead: Option<(RootId, ContentHash)>,
     state: State,
     /// Changes count; before `Begin` they are dropped.
@@ -96,6 +97,7 @@ impl Receiver {
     pub fn new(config: Config, hello: &Hello, left: BTreeSet<RelPath>, now_ms: u64) -> Self {
         let mut receiver = Self {
             scope: hello.scope,
+            role: hello.role,
             ahead: hello.ahead,
             state: State::Walking(RootReason::Greeting),
             counts: false,

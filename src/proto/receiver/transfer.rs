@@ -2,6 +2,7 @@
 
 use super::commit::{Complete, CompleteKind};
 use super::{Action, BasisRef, Breach, Question, Receiver};
+use crate::delta::blocks::check_sizes;
 use crate::delta::ops::{Basis, Op};
 use crate::model::limits::*;
 use crate::model::{ContentHash, Kind, List, Meta, Node, RelPath, Tree};
@@ -303,9 +304,7 @@ impl Receiver {
         block_bytes: u32,
         strong_bytes: u8,
     ) -> Result<(), Breach> {
-        if !(BLOCK_BYTES_MIN..=BLOCK_BYTES_MAX).contains(&block_bytes)
-            || !(STRONG_BYTES_MIN..=STRONG_BYTES_MAX).contains(&strong_bytes)
-        {
+        if check_sizes(block_bytes, strong_bytes).is_err() {
             return breach("a question for a signature that cannot be");
         }
         let row_bytes = 4 + u64::from(strong_bytes);

@@ -267,7 +267,7 @@ impl Sender {
             return Err(Breach("a message before the greeting".into()));
         }
         match down {
-            Down::Refuse(refuse) => self.end(refuse.text.to_string()),
+            Down::Refuse(refuse) => self.end(refuse.text.to_string(), Some(refuse.code)),
             Down::Welcome(welcome) => self.welcomed(&welcome)?,
             Down::Root { state, .. } => self.root(state),
             Down::Listing(listing) => self.listing(*listing)?,
@@ -285,15 +285,15 @@ impl Sender {
             Down::Notice(notice) => self.notice(notice),
             Down::Ping(number) => self.send(Up::Pong(number)),
             Down::Pong(_) => {}
-            Down::Bye { text, .. } => self.end(text.to_string()),
+            Down::Bye { text, .. } => self.end(text.to_string(), None),
         }
         self.move_on();
         Ok(())
     }
 
-    fn end(&mut self, text: String) {
+    fn end(&mut self, text: String, refused: Option<RefuseCode>) {
         self.phase = Phase::Closed;
-        self.actions.push_back(Action::Tell(News::Ended(text)));
+        self.actions.push_back(Action::Tell(News::Ended { text, refused }));
         self.actions.push_back(Action::Close);
     }
 
@@ -344,7 +344,7 @@ impl Sender {
             return;
         }
         if now_ms.saturating_sub(self.heard_ms) >= SILENCE_MS {
-            return self.end("the other side has been silent for 45 s".into());
+            return self.end("the other side has been silent for 45 s".into(), None);
         }
         if self.said_ms + PING_MS <= now_ms {
             self.send(Up::Ping(now_ms));

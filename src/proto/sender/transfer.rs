@@ -217,6 +217,8 @@ impl Sender {
         }
         let Some(stream) = self.streams.get_mut(&id) else { return Ok(()) };
         if stream.is_cancelled {
+            // It was checking when the word came and passed over it; now it waits again.
+            self.send(Up::Cancel { id, keep: false });
             return Ok(());
         }
         if !stream.has_ended {
