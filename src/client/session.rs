@@ -47,8 +47,7 @@ pub enum End {
     /// The receiver refused; the text is its own.
     Refused {
         text: String,
-        is_busy: bool,
-        is_authorisation: bool,
+        code: RefuseCode,
     },
     /// The link broke or the receiver ended the session.
     Broken(String),
