@@ -367,7 +367,12 @@ impl Keeper {
         let mut untouched: BTreeSet<RelPath> =
             self.findings.unreadable.iter().map(|unreadable| unreadable.path.clone()).collect();
         untouched.extend(self.findings.unstable.iter().cloned());
-        let source = sender::Source { tree: self.tree.clone(), untouched, saw_deletes: self.saw_events, is_suspect: false };
+        let source = sender::Source {
+            tree: self.tree.clone(),
+            untouched,
+            saw_deletes: self.saw_events,
+            is_suspect: false,
+        };
         let scanned = self.scanned();
         if self.number == 1 {
             self.events.event(Event::Scanned(scanned));

@@ -196,7 +196,8 @@ impl Sender {
             let mut paths = Vec::new();
             let mut message_bytes = 0;
             while paths.len() < LIST_ITEMS
-                && let Some(path) = leaves.next_if(|path| message_bytes + path.as_bytes().len() < OP_BYTES / 2)
+                && let Some(path) =
+                    leaves.next_if(|path| message_bytes + path.as_bytes().len() < OP_BYTES / 2)
             {
                 message_bytes += path.as_bytes().len() + 4;
                 paths.push(path);

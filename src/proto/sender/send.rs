@@ -54,7 +54,9 @@ impl Sender {
         let Some(root) = self.destination_root() else { return };
         let known = self.root_of(self.acknowledged.as_ref());
         if self.in_doubt || known != Some(root) {
-            return if self.walk_again_ms.is_none() { self.compare() };
+            return if self.walk_again_ms.is_none() {
+                self.compare()
+            };
         }
         self.walked_in_vain = false;
         self.save_acknowledged();
@@ -106,7 +108,12 @@ impl Sender {
         self.expected = have.clone();
         let drawn = plan(&have, &source.tree, &source.untouched);
         let mut changes = drawn.changes;
-        self.rule_on_deletes(&mut changes, drawn.n_deleted, have.n_entries(), (source.saw_deletes, source.is_suspect));
+        self.rule_on_deletes(
+            &mut changes,
+            drawn.n_deleted,
+            have.n_entries(),
+            (source.saw_deletes, source.is_suspect),
+        );
         // What leans on a change that is not tried would only be refused.
         let mut tree = have;
         changes.retain(|change| self.is_wanted(change) && apply(&mut tree, change).is_ok());
@@ -395,7 +402,8 @@ impl Sender {
             && self.streams.len() < OPEN_TRANSFERS
             && self.in_flight.len() < UNACKNOWLEDGED
             && self.streams.values().filter(|stream| stream.is_filling()).count() < STREAMS
-            && let Some(index) = self.large.iter().take(OPEN_TRANSFERS).position(|want| !self.is_on_its_way(want))
+            && let Some(index) =
+                self.large.iter().take(OPEN_TRANSFERS).position(|want| !self.is_on_its_way(want))
             && let Some(want) = self.large.remove(index)
         {
             self.open_stream(want);
