@@ -3,9 +3,9 @@
 use super::Rng;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, OpenOptions, Permissions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -34,16 +34,19 @@ impl Editor {
             _ => self.change_type(rng),
         };
         if let Err(error) = result {
-            let is_usual = matches!(
-                error.kind(),
-                io::ErrorKind::NotFound
-                    | io::ErrorKind::AlreadyExists
-                    | io::ErrorKind::NotADirectory
-                    | io::ErrorKind::IsADirectory
-                    | io::ErrorKind::DirectoryNotEmpty
-                    | io::ErrorKind::InvalidInput
-                    | io::ErrorKind::InvalidFilename
-            );
+            // What `O_NOFOLLOW` says of a symlink.
+            let is_link = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
+            let is_usual = is_link
+                || matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound
+                        | io::ErrorKind::AlreadyExists
+                        | io::ErrorKind::NotADirectory
+                        | io::ErrorKind::IsADirectory
+                        | io::ErrorKind::DirectoryNotEmpty
+                        | io::ErrorKind::InvalidInput
+                        | io::ErrorKind::InvalidFilename
+                );
             assert!(is_usual, "an edit failed: {error:?}");
         }
     }
@@ -102,7 +105,7 @@ impl Editor {
     fn create(&self, rng: &mut Rng) -> io::Result<()> {
         let path = self.fresh(rng);
         let size = self.size(rng);
-        fs::write(path, content(rng, size))
+        write_here(&path, &content(rng, size))
     }
 
     fn overwrite(&self, rng: &mut Rng) -> io::Result<()> {
@@ -110,9 +113,9 @@ impl Editor {
         let size = fs::metadata(&path)?.len() as usize;
         if size == 0 || rng.chance(4) {
             let size = self.size(rng);
-            return fs::write(path, content(rng, size));
+            return write_here(&path, &content(rng, size));
         }
-        let file = OpenOptions::new().write(true).open(path)?;
+        let file = open_here(&path)?;
         for _ in 0..=rng.below(20) {
             let n = rng.below(200) + 1;
             let bytes = rng.bytes(n);
@@ -125,7 +128,7 @@ impl Editor {
         let path = self.file(rng)?;
         let n = rng.below(100_000);
         let at = fs::metadata(&path)?.len();
-        OpenOptions::new().write(true).open(path)?.write_all_at(&content(rng, n), at)
+        open_here(&path)?.write_all_at(&content(rng, n), at)
     }
 
     fn insert(&self, rng: &mut Rng) -> io::Result<()> {
@@ -135,7 +138,7 @@ impl Editor {
         let mut bytes = fs::read(path)?;
         let (at, n) = (rng.below(bytes.len() + 1), rng.below(300));
         bytes.splice(at..at, rng.bytes(n));
-        fs::write(path, bytes)
+        write_here(path, &bytes)
     }
 
     fn truncate(&self, rng: &mut Rng) -> io::Result<()> {
@@ -143,7 +146,7 @@ impl Editor {
         let size = fs::metadata(&path)?.len() as usize;
         // Longer as well as shorter: then with a hole.
         let len = if rng.chance(3) { size + rng.below(300_000) } else { rng.below(size + 1) };
-        OpenOptions::new().write(true).open(path)?.set_len(len as u64)
+        open_here(&path)?.set_len(len as u64)
     }
 
     fn delete(&self, rng: &mut Rng) -> io::Result<()> {
@@ -203,8 +206,9 @@ impl Editor {
     fn link(&self, rng: &mut Rng) -> io::Result<()> {
         let path = self.fresh(rng);
         let target = match rng.below(4) {
-            0 => PathBuf::from("/etc/passwd"),
-            1 => PathBuf::from("../../out-of-the-tree"),
+            // Absolute, and climbing: names that nobody has.
+            0 => PathBuf::from("/nonexistent-of-strait-tests/absolute"),
+            1 => PathBuf::from("../../nonexistent-of-strait-tests/climbing"),
             2 => PathBuf::from(OsStr::from_bytes(b"not\xffutf8\n")),
             _ => PathBuf::from(name(rng)),
         };
@@ -217,15 +221,36 @@ impl Editor {
         match rng.below(3) {
             0 => {
                 let size = self.size(rng);
-                fs::write(&path, content(rng, size))
+                write_here(&path, &content(rng, size))
             }
             1 => symlink(name(rng), &path),
             _ => {
                 fs::create_dir(&path)?;
-                fs::write(path.join(name(rng)), content(rng, 500))
+                write_here(&path.join(name(rng)), &content(rng, 500))
             }
         }
     }
+}
+
+/// Writes a file at exactly this name. Never through a symlink: the tests may run as root, and what a
+/// link points at is none of theirs.
+fn write_here(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(meta) if !meta.is_file() => return Err(io::ErrorKind::AlreadyExists.into()),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
+        .open(path)?;
+    file.write_all(bytes)
+}
+
+/// Opens an existing file for writing, and no symlink.
+fn open_here(path: &Path) -> io::Result<fs::File> {
+    OpenOptions::new().write(true).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32).open(path)
 }
 
 /// Removes whatever is at a path.
@@ -273,4 +298,26 @@ fn name(rng: &mut Rng) -> OsString {
         return OsString::from_vec(odd[rng.below(odd.len() - 1)].to_vec());
     }
     format!("{}{}", ["a", "b", "c", "D", "e.txt"][rng.below(5)], rng.below(6)).into()
+}
+
+/// The first version of these edits wrote through a symlink that an earlier edit had made, and so, as
+/// root, over the file of the system that it pointed at.
+#[test]
+fn edits_touch_nothing_outside_their_tree() {
+    let outer = tempfile::tempdir().unwrap();
+    let root = outer.path().join("root");
+    fs::create_dir(&root).unwrap();
+    let outside = outer.path().join("outside");
+    fs::write(&outside, "untouched").unwrap();
+    for name in ["a0", "a1", "b0", "b1", "link"] {
+        symlink(&outside, root.join(name)).unwrap();
+        let path = root.join(name);
+        assert!(write_here(&path, b"through").is_err());
+        assert!(open_here(&path).is_err());
+    }
+    let editor = Editor { root, largest_bytes: 1_000 };
+    let mut rng = Rng(7);
+    (0..300).for_each(|_| editor.edit(&mut rng));
+    assert_eq!(fs::read(&outside).unwrap(), b"untouched");
+    assert_eq!(fs::read_dir(outer.path()).unwrap().count(), 2);
 }
