@@ -225,7 +225,11 @@ impl Receiver {
                     has_left |= leaves.is_some();
                     self.left.extend(leaves);
                 }
-                (Some(_), Err(why)) => {
+                (Some(change), Err(why)) => {
+                    if matches!(change, Change::MakeDir { .. }) && why.next_step() == NextStep::Compare {
+                        // What was set aside there is another by now: it is looked at again.
+                        has_left |= self.left.remove(change.path());
+                    }
                     if item.is_none() {
                         failed.insert(id);
                     }
