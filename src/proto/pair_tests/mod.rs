@@ -8,8 +8,8 @@
 //! later: resuming (8 to 11, 14, 18, 35), the lease (29, 30), a stalling disk (28).
 
 mod disk;
-// mod efficiency;
-// mod hostile;
+mod efficiency;
+mod hostile;
 mod moves;
 mod property;
 mod scenarios;
