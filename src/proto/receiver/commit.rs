@@ -174,7 +174,8 @@ impl Receiver {
         let below = draft.left.range(&removal.path..);
         let below = below.take_while(|left| left.as_bytes().starts_with(removal.path.as_bytes()));
         let keeps: Vec<RelPath> = below.filter(|left| left.is_at_or_below(&removal.path)).cloned().collect();
-        if keeps.is_empty() {
+        // Below a file nothing can be kept any more.
+        if keeps.is_empty() || removal.kind != Kind::Dir {
             return draft.remove(id, Some(index), removal.path);
         }
         self.remove_around(draft, id, index, &removal.path, &keeps);
