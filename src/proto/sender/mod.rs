@@ -7,6 +7,7 @@
 mod act;
 mod compare;
 mod done;
+mod pass;
 mod send;
 mod transfer;
 
