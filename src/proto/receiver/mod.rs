@@ -10,6 +10,7 @@
 mod act;
 mod changes;
 mod commit;
+mod draft;
 mod listing;
 mod queue;
 mod transfer;

@@ -17,7 +17,8 @@ pub(super) struct Transfer {
     pub hash: ContentHash,
     state: TransferState,
     at: u64,
-    n_bases: usize,
+    /// Bytes of each basis.
+    bases: Vec<u64>,
     round: u8,
 }
 
@@ -84,7 +85,7 @@ impl Receiver {
             hash: put.hash,
             state: TransferState::Filling,
             at: 0,
-            n_bases: put.bases.len(),
+            bases: Vec::new(),
             round: 0,
         };
         let bases: Vec<Option<BasisRef>> = put.bases.iter().map(|basis| self.find(basis)).collect();
@@ -95,7 +96,8 @@ impl Receiver {
             transfer.state = TransferState::Dead;
             self.send(Down::Refused { id: put.id, item: None, why: Refusal::BasisGone { index } });
         } else {
-            let bases = bases.into_iter().flatten().collect();
+            let bases: Vec<BasisRef> = bases.into_iter().flatten().collect();
+            transfer.bases = bases.iter().map(|basis| basis.leaf.size).collect();
             self.actions.push_back(Action::Open { id: put.id, size: put.size, bases });
             if put.wait {
                 self.send(Down::Answer { id: put.id, answer: PutAnswer::Go });
@@ -118,41 +120,28 @@ impl Receiver {
         if transfer.state != TransferState::Filling || (transfer.round == 0 && at != transfer.at) {
             return breach("a delta out of order");
         }
-        let mut end = at;
-        let mut added = Vec::new();
-        for op in ops.iter() {
-            op.check().map_err(|error| Breach(error.to_string()))?;
-            match op {
-                Op::Prefix { .. } => return breach("an op that was not offered"),
-                Op::Use { basis } => added.push(basis.clone()),
-                _ => {}
-            }
-            let index = match op {
-                Op::Same { .. } => Some(0),
-                Op::Copy { basis, .. } | Op::Blocks { basis, .. } => Some(*basis as usize),
-                _ => None,
-            };
-            if index.is_some_and(|index| index >= transfer.n_bases + added.len()) {
-                return breach("a basis that was not named");
-            }
-            end = end.saturating_add(op.target_len());
+        // Bases that are added come first: each op may lean on one named before it.
+        let added: Vec<&Basis> =
+            ops.iter().filter_map(|op| if let Op::Use { basis } = op { Some(basis) } else { None }).collect();
+        let mut sizes = transfer.bases.clone();
+        if sizes.len() + added.len() > FILE_BASES {
+            return breach("too many bases");
         }
-        if end > transfer.size || transfer.n_bases + added.len() > FILE_BASES {
-            return breach("a delta longer than its file");
-        }
-        transfer.at = end;
-        transfer.n_bases += added.len();
         self.charge(wire_bytes)?;
+        let mut found = Vec::new();
         for basis in added {
-            match self.find(&basis) {
-                Some(basis) => self.actions.push_back(Action::AddBasis { id, basis }),
-                None => {
-                    self.refuse_transfer(id, Refusal::BasisGone { index: 0 });
-                    self.give_back(id, wire_bytes);
-                    return Ok(());
-                }
-            }
+            let Some(basis) = self.find(basis) else {
+                self.refuse_transfer(id, Refusal::BasisGone { index: sizes.len() as u32 });
+                self.give_back(id, wire_bytes);
+                return Ok(());
+            };
+            sizes.push(basis.leaf.size);
+            found.push(basis);
         }
+        let Some(transfer) = self.transfers.get_mut(&id) else { return Ok(()) };
+        transfer.at = check_ops(at, &ops, &sizes, transfer.size)?;
+        transfer.bases = sizes;
+        self.actions.extend(found.into_iter().map(|basis| Action::AddBasis { id, basis }));
         self.actions.push_back(Action::Write { id, at, ops: ops.into_vec(), wire_bytes });
         Ok(())
     }
@@ -283,7 +272,7 @@ impl Receiver {
         first: u64,
         n: u32,
     ) -> Result<(), Breach> {
-        if level > GROUP_LEVEL || n as usize > ASK_GROUPS {
+        if level > GROUP_LEVEL || n as usize > ASK_GROUPS || first > FILE_BYTES / GROUP_BYTES as u64 {
             return breach("a question for too many groups");
         }
         match self.find(basis) {
@@ -306,6 +295,9 @@ impl Receiver {
     ) -> Result<(), Breach> {
         if check_sizes(block_bytes, strong_bytes).is_err() {
             return breach("a question for a signature that cannot be");
+        }
+        if ranges.iter().any(|(offset, len)| offset.checked_add(*len).is_none_or(|end| end > FILE_BYTES)) {
+            return breach("a question for a range that cannot be");
         }
         let row_bytes = 4 + u64::from(strong_bytes);
         let answer_bytes = ranges
@@ -332,4 +324,30 @@ impl Receiver {
         }
         Ok(())
     }
+}
+
+/// Checks ops against the sizes of their bases and of the target; returns where they end.
+fn check_ops(at: u64, ops: &[Op], bases: &[u64], size: u64) -> Result<u64, Breach> {
+    let mut end = at;
+    for op in ops {
+        op.check().map_err(|error| Breach(error.to_string()))?;
+        let range = match op {
+            Op::Same { len } => Some((0, end, *len)),
+            Op::Copy { basis, offset, len } => Some((*basis as usize, *offset, *len)),
+            Op::Blocks { basis, offset, len, .. } => Some((*basis as usize, *offset, u64::from(*len))),
+            Op::Prefix { .. } => return breach("an op that was not offered"),
+            Op::Zeros { .. } | Op::Literal(_) | Op::Use { .. } => None,
+        };
+        if let Some((basis, offset, len)) = range {
+            let Some(&basis_size) = bases.get(basis) else { return breach("a basis that was not named") };
+            if offset.checked_add(len).is_none_or(|end| end > basis_size) {
+                return breach("a range beyond its basis");
+            }
+        }
+        end = end.saturating_add(op.target_len());
+        if end > size {
+            return breach("a delta longer than its file");
+        }
+    }
+    if end > size { breach("a delta longer than its file") } else { Ok(end) }
 }

@@ -4,7 +4,7 @@
 //! round trip for each level, however many directories. Names that are out of scope are set aside.
 
 use super::{Phase, Sender};
-use crate::model::limits::{LIST_DIRS, LIST_ITEMS, OP_BYTES, OPEN_ASKS, WALKS_A_MINUTE};
+use crate::model::limits::{FILE_BYTES, LIST_DIRS, LIST_ITEMS, OP_BYTES, OPEN_ASKS, WALKS_A_MINUTE};
 use crate::model::{Content, ContentHash, Dir, Kind, Leaf, List, Node, RelPath, Tag, Tree};
 use crate::plan::scope::Verdict;
 use crate::proto::message::*;
@@ -121,6 +121,9 @@ impl Sender {
                 walk.n_entries += part.len();
                 if walk.n_entries > WALK_ENTRIES {
                     return Err(Breach("more entries than can be".into()));
+                }
+                if part.iter().any(|entry| !entry.meta.is_valid() || entry.size > FILE_BYTES) {
+                    return Err(Breach("an entry that cannot be".into()));
                 }
                 entries.extend(part);
             }
