@@ -38,7 +38,9 @@ pub fn line(event: &Event) -> Option<Line> {
         Event::ClientRefused { peer, why } => (Normal, true, format!("turned away {peer}: {why}")),
         Event::ClientLeft { client, why } => (Normal, false, format!("client {client} left: {why}")),
         Event::Received(received) => (Normal, false, received_text(received)),
-        Event::CacheRebuilt { why } => (Normal, true, format!("the cache is made again: {why}")),
+        Event::CacheRebuilt { why } => {
+            (Normal, true, format!("the cache is made again, which costs reading but no data: {why}"))
+        }
         Event::Stopping { why } => (Normal, false, format!("stopping: {why}")),
         Event::Error { text } => (Quiet, true, format!("error: {text}")),
     };

@@ -1,7 +1,7 @@
 //! The way to the receiver: TCP with TLS, ssh, or this process; and the greeting's first bytes.
 
 use super::options::{ClientOptions, Destination};
-use crate::client::event::{Event, Report};
+use crate::client::event::{Event, Outcome, Report};
 use crate::net::destination::SshDestination;
 use crate::net::pipe::{PipeError, Sending};
 use crate::net::preface::PrefaceError;
@@ -37,24 +37,29 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    /// Whether trying again is of no use before somebody has done something.
-    pub fn is_lasting(&self) -> bool {
+    /// How the program ends; `None`: trying again may help. `once`: this is a push.
+    pub fn outcome(&self, once: bool) -> Option<Outcome> {
         match self {
-            ConnectError::Pipe(error) => error.is_lasting(),
-            ConnectError::Ssh(error) => error.is_lasting(),
-            ConnectError::Preface(PrefaceError::NotStrait(_)) => true,
-            ConnectError::Preface(_) | ConnectError::Broken(_) => false,
-            ConnectError::Version { .. } | ConnectError::Keys(_) => true,
+            // What lasts there is a key that is not the one expected.
+            ConnectError::Pipe(error) => error.is_lasting().then_some(Outcome::NotAuthorised),
+            ConnectError::Keys(_) => Some(Outcome::NotAuthorised),
+            ConnectError::Ssh(error) => ssh_outcome(error, once),
+            ConnectError::Preface(PrefaceError::NotStrait(_)) | ConnectError::Version { .. } => {
+                Some(Outcome::Failed)
+            }
+            ConnectError::Preface(_) | ConnectError::Broken(_) => None,
         }
     }
+}
 
-    /// Whether the other side, or this one, does not know the other's key.
-    pub fn is_about_keys(&self) -> bool {
-        match self {
-            ConnectError::Pipe(PipeError::Tls(error)) => error.is_lasting(),
-            ConnectError::Keys(_) => true,
-            _ => false,
+/// ssh may ask for a password each time it is started: a push starts it once.
+fn ssh_outcome(error: &SshError, once: bool) -> Option<Outcome> {
+    match error {
+        SshError::Ended { code: Some(code), .. } if *code != i32::from(Outcome::NoConnection.exit_code()) => {
+            Some(Outcome::Failed)
         }
+        SshError::Ended { .. } | SshError::Connect(_) => once.then_some(Outcome::NoConnection),
+        other => other.is_lasting().then_some(Outcome::Failed),
     }
 }
 
@@ -89,7 +94,7 @@ impl Way {
         places: &Places,
         events: &'static dyn Report,
     ) -> Result<Self, Fatal> {
-        let failed = |error: &dyn std::error::Error| Fatal::new(super::event::Outcome::Failed, error);
+        let failed = |error: &dyn std::error::Error| Fatal::new(Outcome::Failed, error);
         match &options.destination {
             Destination::Server { host, port } => {
                 let identity =
@@ -131,6 +136,14 @@ impl Way {
             Way::Server { address, .. } => format!("the server at {address}"),
             Way::Ssh { destination, .. } => format!("strait over ssh at {}", destination.login()),
             Way::Local(_) => "the local destination".to_owned(),
+        }
+    }
+
+    /// What to do when it cannot be reached, to be joined to why.
+    pub fn next_step(&self) -> &'static str {
+        match self {
+            Way::Server { .. } => "; start `strait serve` there, or check --host and --port",
+            Way::Ssh { .. } | Way::Local(_) => "",
         }
     }
 
@@ -211,7 +224,7 @@ impl Connection {
 }
 
 fn check_keys(options: &ClientOptions) -> Result<(), Fatal> {
-    let usage = |text: String| Fatal { outcome: super::event::Outcome::Usage, text };
+    let usage = |text: String| Fatal { outcome: Outcome::Usage, text };
     if let Some(key) = &options.server_key {
         key.parse::<PublicKey>().map_err(|error| usage(format!("--server-key {key}: {error}")))?;
     }

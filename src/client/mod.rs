@@ -20,7 +20,7 @@ use crate::proto::sender::{Action, Config, Ending, Sender};
 use crate::server::Fatal;
 use crate::server::contents::KnownContents;
 use crate::store::{Cache, CacheError, Opened};
-use connect::{ConnectError, Way, state_name};
+use connect::{Way, state_name};
 use event::{Event, Outcome, Report};
 use options::{ClientOptions, Once};
 use session::{Ashore, End, send};
@@ -34,7 +34,7 @@ use tokio::sync::watch;
 /// Waits between attempts grow from the first to the second, each with full jitter.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// How long `push` tries to reach its receiver.
-const PUSH_TRIES: Duration = Duration::from_secs(20);
+const PUSH_TRIES: Duration = Duration::from_secs(10);
 
 /// Brings a destination in step with a source, once or until told to stop, and says what happens.
 pub fn run(options: ClientOptions, events: &'static dyn Report) -> Outcome {
@@ -127,15 +127,17 @@ async fn keep_connected(options: &ClientOptions, mut ashore: Ashore, way: Way, c
                     Err(why) => why,
                 }
             }
-            (Err(error), _) => match give_up(&error, &ashore, &backoff) {
-                Some(outcome) => return outcome,
+            (Err(error), _) => match error.outcome(ashore.once) {
+                Some(outcome) => {
+                    ashore.events.event(Event::failed(&error));
+                    return outcome;
+                }
                 None => error.to_string(),
             },
             (Ok(_), None) => "the greeting was not sent".to_owned(),
         };
         if ashore.once && backoff.since.elapsed() > PUSH_TRIES {
-            let text =
-                format!("{} cannot be reached: {why}; start it, or check --host and --port", way.name());
+            let text = format!("{} cannot be reached: {why}{}", way.name(), way.next_step());
             ashore.events.event(Event::Error { text });
             return Outcome::NoConnection;
         }
@@ -196,15 +198,6 @@ fn end_of(end: End, ashore: &Ashore) -> Result<Outcome, String> {
             Err(why)
         }
     }
-}
-
-/// The outcome when trying again is of no use.
-fn give_up(error: &ConnectError, ashore: &Ashore, _backoff: &Backoff) -> Option<Outcome> {
-    if !error.is_lasting() {
-        return None;
-    }
-    ashore.events.event(Event::failed(error));
-    Some(if error.is_about_keys() { Outcome::NotAuthorised } else { Outcome::Failed })
 }
 
 /// Full-jitter backoff.
