@@ -130,3 +130,13 @@ pub fn noise(seed: u64, n_bytes: usize) -> Vec<u8> {
 pub fn disk_bytes(path: impl AsRef<Path>) -> u64 {
     fs::metadata(path).expect("it stands").blocks() * 512
 }
+
+/// The names in a directory itself, in order.
+pub fn listed_names(dir: &Path) -> Vec<String> {
+    let names = fs::read_dir(dir).expect("it can be listed");
+    let mut names: Vec<String> = names
+        .map(|found| found.expect("it can be listed").file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
