@@ -112,7 +112,7 @@ impl Way {
                 LocalReceiver::open(dest, options.found, &options.source, events).map(Way::Local)
             }
             Destination::Ssh { host, path, rsh } => {
-                let rsh = split_words(rsh).map_err(|error| failed(&error))?;
+                let rsh = split_words(rsh).map_err(|error| Fatal::new(Outcome::Usage, &error))?;
                 let found = match options.found {
                     Found::Refuse => None,
                     Found::Adopt => Some("--adopt".into()),

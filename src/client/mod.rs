@@ -70,9 +70,13 @@ pub fn public_key(identity: Option<&Path>) -> Result<String, String> {
 
 async fn sync(options: Arc<ClientOptions>, events: &'static dyn Report) -> Result<Outcome, Fatal> {
     let failed = |error: &dyn std::error::Error| Fatal::new(Outcome::Failed, error);
-    let scope =
-        Scope::new(options.hidden, &options.excludes).map_err(|error| Fatal::new(Outcome::Usage, &error))?;
-    let root = Arc::new(Root::open(&options.source).map_err(|error| failed(&error))?);
+    let scope = Scope::new(options.hidden, &options.excludes)
+        .map_err(|error| Fatal { outcome: Outcome::Usage, text: format!("--exclude: {error}") })?;
+    let root = Root::open(&options.source).map_err(|error| {
+        let text = format!("the source {error}; SRC must be a directory that this user may read");
+        Fatal { outcome: Outcome::Failed, text }
+    })?;
+    let root = Arc::new(root);
     let places = Places::from_environment().map_err(|error| failed(&error))?;
     let way = Way::open(&options, &places, events)?;
     let known = open_cache(&options, &root, &places, events)?;
@@ -170,7 +174,7 @@ fn end_of(end: End, ashore: &Ashore) -> Result<Outcome, String> {
         End::Passed(Ending::Partial) => Ok(Outcome::Partial),
         End::Passed(Ending::Held) => Ok(Outcome::Held),
         End::Passed(Ending::Failed) => {
-            let text = "the destination could not take everything; what it said stands above".to_owned();
+            let text = "the destination could not take everything: see above what and why, and push again when that is put right".to_owned();
             ashore.events.event(Event::Error { text });
             Ok(Outcome::Failed)
         }
