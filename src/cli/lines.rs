@@ -123,7 +123,11 @@ fn summary_text(summary: &Summary) -> String {
     let bytes = match summary.content_bytes {
         0 => format!("{} on the wire", size(wire)),
         content => {
-            format!("{} of content, {} on the wire, {} saved", size(content), size(wire), size(summary.saved))
+            let saved = match summary.saved {
+                0 => String::new(),
+                saved => format!(", {} saved", size(saved)),
+            };
+            format!("{} of content, {} on the wire{saved}", size(content), size(wire))
         }
     };
     format!(

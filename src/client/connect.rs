@@ -3,6 +3,7 @@
 use super::options::{ClientOptions, Destination};
 use crate::client::event::{Event, Outcome, Report};
 use crate::net::destination::SshDestination;
+use crate::net::link::plain;
 use crate::net::pipe::{PipeError, Sending};
 use crate::net::preface::PrefaceError;
 use crate::net::ssh::{SshCommand, SshError, SshSession, split_words};
@@ -37,6 +38,15 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// The error in words that follow the name of the receiver.
+    pub fn why(&self) -> String {
+        match self {
+            ConnectError::Pipe(PipeError::Connect { source, .. }) => plain(source),
+            ConnectError::Broken(error) => format!("the connection broke in the greeting: {}", plain(error)),
+            other => other.to_string(),
+        }
+    }
+
     /// How the program ends; `None`: trying again may help. `once`: this is a push.
     pub fn outcome(&self, once: bool) -> Option<Outcome> {
         match self {
@@ -59,6 +69,7 @@ fn ssh_outcome(error: &SshError, once: bool) -> Option<Outcome> {
             Some(Outcome::Failed)
         }
         SshError::Ended { .. } | SshError::Connect(_) => once.then_some(Outcome::NoConnection),
+        SshError::Start { .. } => once.then_some(Outcome::Failed),
         other => other.is_lasting().then_some(Outcome::Failed),
     }
 }

@@ -116,8 +116,9 @@ async fn keep_connected(options: &ClientOptions, mut ashore: Ashore, way: Way, c
         });
         let connected = tokio::select! {
             connected = connecting => connected,
-            _ = stop.wait_for(|stop| *stop) => return Outcome::InStep,
+            _ = stop.wait_for(|stop| *stop) => return stopped(&ashore),
         };
+        let mut was_connected = false;
         let why = match (connected, sender) {
             (Ok(connection), Some(sender)) => {
                 let mut has_met = false;
@@ -126,6 +127,7 @@ async fn keep_connected(options: &ClientOptions, mut ashore: Ashore, way: Way, c
                     backoff.reset();
                     has_told = false;
                 }
+                was_connected = matches!(end, End::Broken(_));
                 match end_of(end, &ashore) {
                     Ok(outcome) => return outcome,
                     Err(why) => why,
@@ -136,7 +138,7 @@ async fn keep_connected(options: &ClientOptions, mut ashore: Ashore, way: Way, c
                     ashore.events.event(Event::failed(&error));
                     return outcome;
                 }
-                None => error.to_string(),
+                None => error.why(),
             },
             (Ok(_), None) => "the greeting was not sent".to_owned(),
         };
@@ -146,12 +148,15 @@ async fn keep_connected(options: &ClientOptions, mut ashore: Ashore, way: Way, c
             return Outcome::NoConnection;
         }
         let wait = backoff.next();
-        if !std::mem::replace(&mut has_told, true) {
+        if was_connected {
+            let retry_ms = Some(wait.as_millis() as u64);
+            ashore.events.event(Event::Disconnected { why, retry_ms });
+        } else if !std::mem::replace(&mut has_told, true) {
             ashore.events.event(Event::Waiting { for_what: way.name(), why });
         }
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
-            _ = stop.wait_for(|stop| *stop) => return Outcome::InStep,
+            _ = stop.wait_for(|stop| *stop) => return stopped(&ashore),
         }
     }
 }
@@ -178,7 +183,7 @@ fn end_of(end: End, ashore: &Ashore) -> Result<Outcome, String> {
             ashore.events.event(Event::Error { text });
             Ok(Outcome::Failed)
         }
-        End::Stopped => Ok(Outcome::InStep),
+        End::Stopped => Ok(stopped(ashore)),
         End::Source(why) => {
             ashore.events.event(Event::Error { text: format!("the source cannot be read: {why}") });
             Ok(Outcome::Failed)
@@ -194,14 +199,18 @@ fn end_of(end: End, ashore: &Ashore) -> Result<Outcome, String> {
             ashore.events.event(Event::Error { text });
             Ok(if is_authorisation { Outcome::NotAuthorised } else { Outcome::Failed })
         }
-        End::Broken(why) => {
-            ashore.events.event(Event::Disconnected {
-                why: why.clone(),
-                retry_ms: Some(BACKOFF.0.as_millis() as u64),
-            });
-            Err(why)
-        }
+        End::Broken(why) => Err(why),
     }
+}
+
+/// A signal ends a watch in order; a push that did not get to its end has verified nothing.
+fn stopped(ashore: &Ashore) -> Outcome {
+    if !ashore.once {
+        return Outcome::InStep;
+    }
+    let text = "stopped before the destination was in step; push again to go on".to_owned();
+    ashore.events.event(Event::Error { text });
+    Outcome::Failed
 }
 
 /// Full-jitter backoff.
@@ -243,7 +252,7 @@ fn open_cache(
         }
         Ok((cache, _)) => cache,
         Err(CacheError::Busy) => {
-            let text = "another strait sends this source to this destination; this one remembers nothing";
+            let text = "another strait is sending this source there already; this one can not use what that one remembers";
             events.event(Event::Note { text: text.into() });
             Cache::in_memory().map_err(|error| Fatal::new(Outcome::Failed, &error))?
         }

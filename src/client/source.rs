@@ -367,7 +367,12 @@ impl Keeper {
         let mut untouched: BTreeSet<RelPath> =
             self.findings.unreadable.iter().map(|unreadable| unreadable.path.clone()).collect();
         untouched.extend(self.findings.unstable.iter().cloned());
-        let source = sender::Source { tree: self.tree.clone(), untouched, saw_deletes: self.saw_events, is_suspect: false };
+        let source = sender::Source {
+            tree: self.tree.clone(),
+            untouched,
+            saw_deletes: self.saw_events,
+            is_suspect: false,
+        };
         let scanned = self.scanned();
         if self.number == 1 {
             self.events.event(Event::Scanned(scanned));
@@ -404,14 +409,26 @@ impl Keeper {
             return;
         }
         let Notes { n_hardlinked, n_other_owner, n_masked_modes } = self.findings.notes;
-        let note = |n: u64, text: &str| {
-            if n > 0 {
-                self.events.event(Event::Note { text: format!("{n} {text}") });
-            }
+        let note = |n: u64, one: &str, many: &str| match n {
+            0 => {}
+            1 => self.events.event(Event::Note { text: format!("1 {one}") }),
+            n => self.events.event(Event::Note { text: format!("{n} {many}") }),
         };
-        note(n_hardlinked, "files have more than one name; each name is sent as a file of its own");
-        note(n_other_owner, "entries belong to another owner than the source directory; owners are not kept");
-        note(n_masked_modes, "entries have setuid, setgid or sticky bits; these are not kept");
+        note(
+            n_hardlinked,
+            "file has more than one name; each name is sent as a file of its own",
+            "files have more than one name; each name is sent as a file of its own",
+        );
+        note(
+            n_other_owner,
+            "entry belongs to another owner than the source directory; owners are not kept",
+            "entries belong to another owner than the source directory; owners are not kept",
+        );
+        note(
+            n_masked_modes,
+            "entry has setuid, setgid or sticky bits; these are not kept",
+            "entries have setuid, setgid or sticky bits; these are not kept",
+        );
         if self.findings.has_own_folder {
             self.events.event(Event::Note { text: "the folder .strait of the source is left out".into() });
         }
