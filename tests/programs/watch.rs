@@ -259,3 +259,37 @@ fn drift_at_the_destination_during_a_watch_is_repaired_by_the_next_change_there(
     arrives(&world);
     watch.interrupt().ended_with(0);
 }
+
+#[test]
+fn a_push_that_is_stopped_does_not_end_as_if_all_were_well() {
+    let world = World::new();
+    write(world.src.join("big"), noise(1, 4 << 20));
+    let server = world.serve(&[]);
+    for signal in [Signal::INT, Signal::TERM] {
+        let port = server.port.to_string();
+        let src = crate::common::text(&world.src);
+        let words = ["push", src, "--host", "127.0.0.1", "--port", &port, "--bwlimit", "200K", "--json"];
+        let push = world.me.start(&words);
+        push.wait_for_event("progress");
+        push.signal(signal);
+        push.ended().ended_with(1).says("stopped before");
+    }
+    world.push_in_step(&server, &[]);
+}
+
+#[test]
+fn a_link_that_breaks_is_told_once_and_in_plain_words() {
+    let world = World::new();
+    write(world.src.join("a"), "a");
+    let server = world.serve(&[]);
+    let port = server.port.to_string();
+    let src = crate::common::text(&world.src);
+    let watch = world.me.start(&["watch", src, "--host", "127.0.0.1", "--port", &port]);
+    watch.wait_for("a summary", |said| said.out.iter().find(|line| line.starts_with("in step")).cloned());
+    server.running.kill();
+    watch.wait_for("a wait", |said| said.err.iter().find(|line| line.starts_with("waiting")).cloned());
+    let ran = watch.interrupt();
+    ran.ended_with(0).says_nothing_of("http").says_nothing_of("os error");
+    assert_eq!(ran.err.len(), 2, "{:#?}", ran.err);
+    assert!(ran.err[0].starts_with("disconnected: "), "{:#?}", ran.err);
+}
