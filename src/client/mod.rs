@@ -11,6 +11,7 @@ pub mod options;
 mod pass;
 mod session;
 mod source;
+mod teller;
 
 use crate::disk::Root;
 use crate::net::{Identity, Places, Secret, pace::Rate};
@@ -142,12 +143,13 @@ async fn keep_connected(options: &ClientOptions, mut ashore: Ashore, way: Way, c
             },
             (Ok(_), None) => "the greeting was not sent".to_owned(),
         };
-        if ashore.once && backoff.since.elapsed() > PUSH_TRIES {
+        let left = PUSH_TRIES.saturating_sub(backoff.since.elapsed());
+        if ashore.once && left.is_zero() {
             let text = format!("{} cannot be reached: {why}{}", way.name(), way.next_step());
             ashore.events.event(Event::Error { text });
             return Outcome::NoConnection;
         }
-        let wait = backoff.next();
+        let wait = if ashore.once { backoff.next().min(left) } else { backoff.next() };
         if was_connected {
             let retry_ms = Some(wait.as_millis() as u64);
             ashore.events.event(Event::Disconnected { why, retry_ms });
