@@ -111,7 +111,7 @@ fn a_destination_that_may_not_be_written_is_named() {
     let world = World::new();
     world.open_to_all();
     write(world.src.join("a"), "a");
-    chmod(&mkdir(&world.dst), 0o555);
+    chmod(mkdir(&world.dst), 0o555);
     let me = world.user("nobody").who_is_not_root();
     me.owns(&world.src);
     for words in

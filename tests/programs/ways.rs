@@ -133,7 +133,7 @@ fn a_far_side_without_ssh_or_strait_is_explained() {
     let world = World::new();
     write(world.src.join("a"), "a");
     let push = |rsh: &str| world.me.run(&["push", text(&world.src), "far:dst", "--rsh", rsh]);
-    push("no-such-program").ended_with(1).says("no-such-program is not installed here");
+    push("/no/such/program").ended_with(1).says("/no/such/program is not installed here");
     let script = write(world.at("rsh"), "#!/bin/sh\nshift\nPATH=/nowhere\neval \"$*\"\n");
     chmod(&script, 0o755);
     push(text(&script)).ended_with(1).says("install strait there");
