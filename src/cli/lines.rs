@@ -38,7 +38,9 @@ pub fn line(event: &Event) -> Option<Line> {
         Event::ClientRefused { peer, why } => (Normal, true, format!("turned away {peer}: {why}")),
         Event::ClientLeft { client, why } => (Normal, false, format!("client {client} left: {why}")),
         Event::Received(received) => (Normal, false, received_text(received)),
-        Event::CacheRebuilt { why } => (Normal, true, format!("the cache is made again: {why}")),
+        Event::CacheRebuilt { why } => {
+            (Normal, true, format!("the cache is made again, which costs reading but no data: {why}"))
+        }
         Event::Stopping { why } => (Normal, false, format!("stopping: {why}")),
         Event::Error { text } => (Quiet, true, format!("error: {text}")),
     };
@@ -121,7 +123,11 @@ fn summary_text(summary: &Summary) -> String {
     let bytes = match summary.content_bytes {
         0 => format!("{} on the wire", size(wire)),
         content => {
-            format!("{} of content, {} on the wire, {} saved", size(content), size(wire), size(summary.saved))
+            let saved = match summary.saved {
+                0 => String::new(),
+                saved => format!(", {} saved", size(saved)),
+            };
+            format!("{} of content, {} on the wire{saved}", size(content), size(wire))
         }
     };
     format!(

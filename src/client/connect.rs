@@ -1,8 +1,9 @@
 //! The way to the receiver: TCP with TLS, ssh, or this process; and the greeting's first bytes.
 
 use super::options::{ClientOptions, Destination};
-use crate::client::event::{Event, Report};
+use crate::client::event::{Event, Outcome, Report};
 use crate::net::destination::SshDestination;
+use crate::net::link::plain;
 use crate::net::pipe::{PipeError, Sending};
 use crate::net::preface::PrefaceError;
 use crate::net::ssh::{SshCommand, SshError, SshSession, split_words};
@@ -37,24 +38,39 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    /// Whether trying again is of no use before somebody has done something.
-    pub fn is_lasting(&self) -> bool {
+    /// The error in words that follow the name of the receiver.
+    pub fn why(&self) -> String {
         match self {
-            ConnectError::Pipe(error) => error.is_lasting(),
-            ConnectError::Ssh(error) => error.is_lasting(),
-            ConnectError::Preface(PrefaceError::NotStrait(_)) => true,
-            ConnectError::Preface(_) | ConnectError::Broken(_) => false,
-            ConnectError::Version { .. } | ConnectError::Keys(_) => true,
+            ConnectError::Pipe(PipeError::Connect { source, .. }) => plain(source),
+            ConnectError::Broken(error) => format!("the connection broke in the greeting: {}", plain(error)),
+            other => other.to_string(),
         }
     }
 
-    /// Whether the other side, or this one, does not know the other's key.
-    pub fn is_about_keys(&self) -> bool {
+    /// How the program ends; `None`: trying again may help. `once`: this is a push.
+    pub fn outcome(&self, once: bool) -> Option<Outcome> {
         match self {
-            ConnectError::Pipe(PipeError::Tls(error)) => error.is_lasting(),
-            ConnectError::Keys(_) => true,
-            _ => false,
+            // What lasts there is a key that is not the one expected.
+            ConnectError::Pipe(error) => error.is_lasting().then_some(Outcome::NotAuthorised),
+            ConnectError::Keys(_) => Some(Outcome::NotAuthorised),
+            ConnectError::Ssh(error) => ssh_outcome(error, once),
+            ConnectError::Preface(PrefaceError::NotStrait(_)) | ConnectError::Version { .. } => {
+                Some(Outcome::Failed)
+            }
+            ConnectError::Preface(_) | ConnectError::Broken(_) => None,
         }
+    }
+}
+
+/// ssh may ask for a password each time it is started: a push starts it once.
+fn ssh_outcome(error: &SshError, once: bool) -> Option<Outcome> {
+    match error {
+        SshError::Ended { code: Some(code), .. } if *code != i32::from(Outcome::NoConnection.exit_code()) => {
+            Some(Outcome::Failed)
+        }
+        SshError::Ended { .. } | SshError::Connect(_) => once.then_some(Outcome::NoConnection),
+        SshError::Start { .. } => once.then_some(Outcome::Failed),
+        other => other.is_lasting().then_some(Outcome::Failed),
     }
 }
 
@@ -78,7 +94,7 @@ pub struct Connection {
 /// What carries a connection and ends with it.
 pub enum Carrier {
     Tcp,
-    Ssh(SshSession),
+    Ssh(Box<SshSession>),
     Local(tokio::task::JoinHandle<()>),
 }
 
@@ -89,7 +105,7 @@ impl Way {
         places: &Places,
         events: &'static dyn Report,
     ) -> Result<Self, Fatal> {
-        let failed = |error: &dyn std::error::Error| Fatal::new(super::event::Outcome::Failed, error);
+        let failed = |error: &dyn std::error::Error| Fatal::new(Outcome::Failed, error);
         match &options.destination {
             Destination::Server { host, port } => {
                 let identity =
@@ -107,7 +123,7 @@ impl Way {
                 LocalReceiver::open(dest, options.found, &options.source, events).map(Way::Local)
             }
             Destination::Ssh { host, path, rsh } => {
-                let rsh = split_words(rsh).map_err(|error| failed(&error))?;
+                let rsh = split_words(rsh).map_err(|error| Fatal::new(Outcome::Usage, &error))?;
                 let found = match options.found {
                     Found::Refuse => None,
                     Found::Adopt => Some("--adopt".into()),
@@ -134,6 +150,14 @@ impl Way {
         }
     }
 
+    /// What to do when it cannot be reached, to be joined to why.
+    pub fn next_step(&self) -> &'static str {
+        match self {
+            Way::Server { .. } => "; start `strait serve` there, or check --host and --port",
+            Way::Ssh { .. } | Way::Local(_) => "",
+        }
+    }
+
     /// Connects and sends the greeting, which the caller makes knowing the ticket.
     ///
     /// # Cancel safety
@@ -151,7 +175,7 @@ impl Way {
             }
             Way::Ssh { command, destination } => {
                 let (pipe, session) = command.start(destination)?;
-                (pipe, None, Carrier::Ssh(session))
+                (pipe, None, Carrier::Ssh(Box::new(session)))
             }
             Way::Local(receiver) => {
                 let (pipe, session) = receiver.connect();
@@ -211,7 +235,7 @@ impl Connection {
 }
 
 fn check_keys(options: &ClientOptions) -> Result<(), Fatal> {
-    let usage = |text: String| Fatal { outcome: super::event::Outcome::Usage, text };
+    let usage = |text: String| Fatal { outcome: Outcome::Usage, text };
     if let Some(key) = &options.server_key {
         key.parse::<PublicKey>().map_err(|error| usage(format!("--server-key {key}: {error}")))?;
     }

@@ -11,6 +11,7 @@ pub mod options;
 mod pass;
 mod session;
 mod source;
+mod teller;
 
 use crate::disk::Root;
 use crate::net::{Identity, Places, Secret, pace::Rate};
@@ -20,7 +21,7 @@ use crate::proto::sender::{Action, Config, Ending, Sender};
 use crate::server::Fatal;
 use crate::server::contents::KnownContents;
 use crate::store::{Cache, CacheError, Opened};
-use connect::{ConnectError, Way, state_name};
+use connect::{Way, state_name};
 use event::{Event, Outcome, Report};
 use options::{ClientOptions, Once};
 use session::{Ashore, End, send};
@@ -34,7 +35,7 @@ use tokio::sync::watch;
 /// Waits between attempts grow from the first to the second, each with full jitter.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// How long `push` tries to reach its receiver.
-const PUSH_TRIES: Duration = Duration::from_secs(20);
+const PUSH_TRIES: Duration = Duration::from_secs(10);
 
 /// Brings a destination in step with a source, once or until told to stop, and says what happens.
 pub fn run(options: ClientOptions, events: &'static dyn Report) -> Outcome {
@@ -70,9 +71,13 @@ pub fn public_key(identity: Option<&Path>) -> Result<String, String> {
 
 async fn sync(options: Arc<ClientOptions>, events: &'static dyn Report) -> Result<Outcome, Fatal> {
     let failed = |error: &dyn std::error::Error| Fatal::new(Outcome::Failed, error);
-    let scope =
-        Scope::new(options.hidden, &options.excludes).map_err(|error| Fatal::new(Outcome::Usage, &error))?;
-    let root = Arc::new(Root::open(&options.source).map_err(|error| failed(&error))?);
+    let scope = Scope::new(options.hidden, &options.excludes)
+        .map_err(|error| Fatal { outcome: Outcome::Usage, text: format!("--exclude: {error}") })?;
+    let root = Root::open(&options.source).map_err(|error| {
+        let text = format!("the source {error}; SRC must be a directory that this user may read");
+        Fatal { outcome: Outcome::Failed, text }
+    })?;
+    let root = Arc::new(root);
     let places = Places::from_environment().map_err(|error| failed(&error))?;
     let way = Way::open(&options, &places, events)?;
     let known = open_cache(&options, &root, &places, events)?;
@@ -112,8 +117,9 @@ async fn keep_connected(options: &ClientOptions, mut ashore: Ashore, way: Way, c
         });
         let connected = tokio::select! {
             connected = connecting => connected,
-            _ = stop.wait_for(|stop| *stop) => return Outcome::InStep,
+            _ = stop.wait_for(|stop| *stop) => return stopped(&ashore),
         };
+        let mut was_connected = false;
         let why = match (connected, sender) {
             (Ok(connection), Some(sender)) => {
                 let mut has_met = false;
@@ -122,30 +128,37 @@ async fn keep_connected(options: &ClientOptions, mut ashore: Ashore, way: Way, c
                     backoff.reset();
                     has_told = false;
                 }
+                was_connected = matches!(end, End::Broken(_));
                 match end_of(end, &ashore) {
                     Ok(outcome) => return outcome,
                     Err(why) => why,
                 }
             }
-            (Err(error), _) => match give_up(&error, &ashore, &backoff) {
-                Some(outcome) => return outcome,
-                None => error.to_string(),
+            (Err(error), _) => match error.outcome(ashore.once) {
+                Some(outcome) => {
+                    ashore.events.event(Event::failed(&error));
+                    return outcome;
+                }
+                None => error.why(),
             },
             (Ok(_), None) => "the greeting was not sent".to_owned(),
         };
-        if ashore.once && backoff.since.elapsed() > PUSH_TRIES {
-            let text =
-                format!("{} cannot be reached: {why}; start it, or check --host and --port", way.name());
+        let left = PUSH_TRIES.saturating_sub(backoff.since.elapsed());
+        if ashore.once && left.is_zero() {
+            let text = format!("{} cannot be reached: {why}{}", way.name(), way.next_step());
             ashore.events.event(Event::Error { text });
             return Outcome::NoConnection;
         }
-        let wait = backoff.next();
-        if !std::mem::replace(&mut has_told, true) {
+        let wait = if ashore.once { backoff.next().min(left) } else { backoff.next() };
+        if was_connected {
+            let retry_ms = Some(wait.as_millis() as u64);
+            ashore.events.event(Event::Disconnected { why, retry_ms });
+        } else if !std::mem::replace(&mut has_told, true) {
             ashore.events.event(Event::Waiting { for_what: way.name(), why });
         }
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
-            _ = stop.wait_for(|stop| *stop) => return Outcome::InStep,
+            _ = stop.wait_for(|stop| *stop) => return stopped(&ashore),
         }
     }
 }
@@ -168,11 +181,11 @@ fn end_of(end: End, ashore: &Ashore) -> Result<Outcome, String> {
         End::Passed(Ending::Partial) => Ok(Outcome::Partial),
         End::Passed(Ending::Held) => Ok(Outcome::Held),
         End::Passed(Ending::Failed) => {
-            let text = "the destination could not take everything; what it said stands above".to_owned();
+            let text = "the destination could not take everything: see above what and why, and push again when that is put right".to_owned();
             ashore.events.event(Event::Error { text });
             Ok(Outcome::Failed)
         }
-        End::Stopped => Ok(Outcome::InStep),
+        End::Stopped => Ok(stopped(ashore)),
         End::Source(why) => {
             ashore.events.event(Event::Error { text: format!("the source cannot be read: {why}") });
             Ok(Outcome::Failed)
@@ -189,23 +202,18 @@ fn end_of(end: End, ashore: &Ashore) -> Result<Outcome, String> {
             let is_about_keys = matches!(code, RefuseCode::NotAuthorised | RefuseCode::Rights);
             Ok(if is_about_keys { Outcome::NotAuthorised } else { Outcome::Failed })
         }
-        End::Broken(why) => {
-            ashore.events.event(Event::Disconnected {
-                why: why.clone(),
-                retry_ms: Some(BACKOFF.0.as_millis() as u64),
-            });
-            Err(why)
-        }
+        End::Broken(why) => Err(why),
     }
 }
 
-/// The outcome when trying again is of no use.
-fn give_up(error: &ConnectError, ashore: &Ashore, _backoff: &Backoff) -> Option<Outcome> {
-    if !error.is_lasting() {
-        return None;
+/// A signal ends a watch in order; a push that did not get to its end has verified nothing.
+fn stopped(ashore: &Ashore) -> Outcome {
+    if !ashore.once {
+        return Outcome::InStep;
     }
-    ashore.events.event(Event::failed(error));
-    Some(if error.is_about_keys() { Outcome::NotAuthorised } else { Outcome::Failed })
+    let text = "stopped before the destination was in step; push again to go on".to_owned();
+    ashore.events.event(Event::Error { text });
+    Outcome::Failed
 }
 
 /// Full-jitter backoff.
@@ -247,7 +255,7 @@ fn open_cache(
         }
         Ok((cache, _)) => cache,
         Err(CacheError::Busy) => {
-            let text = "another strait sends this source to this destination; this one remembers nothing";
+            let text = "another strait is sending this source there already; this one can not use what that one remembers";
             events.event(Event::Note { text: text.into() });
             Cache::in_memory().map_err(|error| Fatal::new(Outcome::Failed, &error))?
         }

@@ -83,7 +83,9 @@ pub async fn send(ashore: &mut Ashore, sender: Sender, connection: Connection, h
         started,
     };
     let inbox = Inbox::<Down>::new(reader, Frames::default());
-    let end = session.run(ashore, inbox, work, deltas_told, &peer, &trust).await;
+    // Of this process there is nothing to say.
+    let peer = (!matches!(carrier, Carrier::Local(_))).then_some(peer);
+    let end = session.run(ashore, inbox, work, deltas_told, peer, &trust).await;
     *has_met = session.has_met;
     session.save(ashore, true);
     let code = if matches!(end, End::Passed(_)) { ByeCode::Finished } else { ByeCode::Stopping };
@@ -127,7 +129,7 @@ impl Session {
         mut inbox: Inbox<Down>,
         mut work: mpsc::UnboundedReceiver<Work>,
         mut deltas_told: mpsc::UnboundedReceiver<(ChangeId, DeltaNews)>,
-        peer: &str,
+        peer: Option<String>,
         trust: &Option<(crate::net::ClientTrust, crate::net::PublicKey)>,
     ) -> End {
         let mut stop = ashore.stop.clone();
@@ -151,7 +153,9 @@ impl Session {
                         if matches!(down, Down::Welcome(_)) {
                             self.has_met = true;
                             Connection::remember(trust, &ashore.places, ashore.events);
-                            ashore.events.event(Event::Connected { peer: peer.to_owned() });
+                            if let Some(peer) = &peer {
+                                ashore.events.event(Event::Connected { peer: peer.clone() });
+                            }
                         }
                         let now_ms = self.now_ms();
                         if let Err(breach) = self.sender.receive(down, now_ms) {

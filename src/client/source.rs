@@ -2,10 +2,10 @@
 //!
 //! Events are hints, the scan is the truth: an event only tells which directory to list again.
 
-use crate::client::event::{Event, Report, Scanned, Shown};
+use super::teller::{Teller, tell_notes, tell_skipped};
+use crate::client::event::{Event, Report, Scanned};
 use crate::disk::{
-    DirId, Findings, Hashing, Notes, Options, Progress, Root, ScanError, Touched, Unreadable, Verdict, What,
-    rescan, scan,
+    DirId, Findings, Hashing, Options, Progress, Root, ScanError, Touched, Verdict, What, rescan, scan,
 };
 use crate::model::{Kind, RelPath, Tree};
 use crate::plan::scope::{Scope, Verdict as ScopeVerdict};
@@ -26,8 +26,6 @@ const FULL_EVERY: Duration = Duration::from_secs(900);
 const POLL_EVERY: Duration = Duration::from_secs(5);
 /// A source that is gone is looked for this often.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// How often scanning is told.
-const TELL_EVERY: Duration = Duration::from_millis(250);
 /// How often what was learned is made durable.
 const SYNC_EVERY: Duration = Duration::from_secs(2);
 /// Rescans in a row for directories whose watch was lost.
@@ -252,7 +250,10 @@ impl Keeper {
         self.tree = Tree::new(scanned.root);
         self.dirs = scanned.dirs;
         self.findings = scanned.findings;
-        self.tell_notes(progress.with_attributes.load(Ordering::Relaxed));
+        if self.number == 0 {
+            let n_attributes = progress.with_attributes.load(Ordering::Relaxed);
+            tell_notes(&self.findings, n_attributes, self.events);
+        }
         self.publish();
         Ok(())
     }
@@ -346,7 +347,7 @@ impl Keeper {
         self.findings.unstable.retain(|path| !listed.contains(&path.parent()));
         for unreadable in &found.unreadable {
             if !self.findings.unreadable.contains(unreadable) {
-                self.tell_skipped(unreadable);
+                tell_skipped(unreadable, self.events);
                 self.findings.unreadable.push(unreadable.clone());
             }
         }
@@ -376,7 +377,7 @@ impl Keeper {
         let scanned = self.scanned();
         if self.number == 1 {
             self.events.event(Event::Scanned(scanned));
-            self.findings.unreadable.iter().for_each(|unreadable| self.tell_skipped(unreadable));
+            self.findings.unreadable.iter().for_each(|unreadable| tell_skipped(unreadable, self.events));
         }
         let snapshot = Snapshot { source, scanned };
         self.publish.send_replace(Some(Arc::new(snapshot)));
@@ -392,72 +393,6 @@ impl Keeper {
             excluded: self.findings.n_excluded,
             special: self.findings.n_special,
             unreadable: (self.findings.unreadable.len() + self.findings.unstable.len()) as u64,
-        }
-    }
-
-    fn tell_skipped(&self, unreadable: &Unreadable) {
-        let why = match unreadable.what {
-            What::Entry => format!("cannot be read: {}", unreadable.error),
-            What::Listing => format!("cannot be listed: {}", unreadable.error),
-        };
-        self.events.event(Event::Skipped { path: Shown::from(&unreadable.path), why });
-    }
-
-    /// Says once what is not carried over.
-    fn tell_notes(&self, n_attributes: u64) {
-        if self.number > 0 {
-            return;
-        }
-        let Notes { n_hardlinked, n_other_owner, n_masked_modes } = self.findings.notes;
-        let note = |n: u64, text: &str| {
-            if n > 0 {
-                self.events.event(Event::Note { text: format!("{text}: {n}") });
-            }
-        };
-        note(n_hardlinked, "each name is sent as a file of its own; files with more than one name");
-        note(n_other_owner, "owners are not kept; entries of another owner than the source directory's");
-        note(n_masked_modes, "setuid, setgid and sticky bits are not kept; entries that have them");
-        note(n_attributes, "extended attributes and ACLs are not kept; files that have them");
-        if self.findings.has_own_folder {
-            self.events.event(Event::Note { text: "the folder .strait of the source is left out".into() });
-        }
-    }
-}
-
-/// Tells how far a scan is, while it runs.
-struct Teller {
-    is_over: Arc<AtomicBool>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Teller {
-    fn start(progress: Arc<Progress>, events: &'static dyn Report) -> Self {
-        let is_over = Arc::new(AtomicBool::new(false));
-        let over = is_over.clone();
-        let thread = std::thread::spawn(move || {
-            loop {
-                std::thread::park_timeout(TELL_EVERY);
-                if over.load(Ordering::Relaxed) {
-                    return;
-                }
-                let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-                events.event(Event::Scanning {
-                    entries: load(&progress.entries),
-                    bytes_hashed: load(&progress.bytes_hashed),
-                    bytes_to_hash: load(&progress.bytes_to_hash),
-                });
-            }
-        });
-        Self { is_over, thread: Some(thread) }
-    }
-}
-
-impl Drop for Teller {
-    fn drop(&mut self) {
-        self.is_over.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            let _ = thread.join();
         }
     }
 }

@@ -55,7 +55,8 @@ impl DestinationError {
             Errno::EXIST => Self::NameTaken { path },
             Errno::INVAL | Errno::NAMETOOLONG | Errno::ILSEQ => Self::NameUnfit { path },
             Errno::OPNOTSUPP | Errno::NOSYS => Self::KindUnfit { path },
-            Errno::XDEV => Self::OtherDevice { path },
+            // Busy is a directory that something is mounted on.
+            Errno::XDEV | Errno::BUSY => Self::OtherDevice { path },
             errno => Self::Io { path, error: errno.into() },
         }
     }

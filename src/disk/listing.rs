@@ -56,9 +56,11 @@ impl Lister<'_> {
         let stat = Stat::of(&sys::fstat(&dir)?);
         let id = stat.dir_id(birth(&dir, b""));
         (self.options.before_list)(path, id);
+        // Looked at again: a change before the watch began raises no event, one after it does.
+        let meta = Stat::of(&sys::fstat(&dir)?).meta();
         let mut listed = Listed {
             id,
-            meta: stat.meta(),
+            meta,
             entries: Vec::new(),
             subdirs: Vec::new(),
             unhashed: Vec::new(),

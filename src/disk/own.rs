@@ -38,7 +38,7 @@ pub struct OwnFolder {
 #[derive(Debug, thiserror::Error)]
 pub enum OwnFolderError {
     /// Another process serves this destination.
-    #[error("this destination is served by another process{}", holder.map(|pid| format!(" ({pid})")).unwrap_or_default())]
+    #[error("another strait serves it{}; stop that one first", holder.map(|pid| format!(" (process {pid})")).unwrap_or_default())]
     Busy { holder: Option<u32> },
     #[error("`.strait` at the destination is not a directory")]
     NotDir,

@@ -28,7 +28,7 @@ pub struct Root {
 /// Why a directory cannot be a root. Fatal for a source; a destination may be made first.
 #[derive(Debug, thiserror::Error)]
 pub enum RootError {
-    #[error("{path} is not there")]
+    #[error("{path} does not exist")]
     Missing { path: PathBuf },
     #[error("{path} is not a directory")]
     NotDir { path: PathBuf },

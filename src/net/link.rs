@@ -25,10 +25,20 @@ const FULL_BYTES: usize = 192 * KIB;
 /// Why no more messages come. Class: session.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    #[error("the connection broke: {0}")]
+    #[error("the connection broke: {}", plain(.0))]
     Pipe(#[from] io::Error),
     #[error("the other side does not speak the protocol: {0}")]
     Frame(#[from] FrameError),
+}
+
+/// An error of a link in plain words: without numbers, and without the advice that TLS has for
+/// programmers.
+pub fn plain(error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        return "the other side is gone".into();
+    }
+    let text = error.to_string();
+    text.split_once(" (os error").map_or(text.clone(), |(words, _)| words.to_owned())
 }
 
 /// Where messages to the peer go.

@@ -46,11 +46,11 @@ pub enum SshError {
     )]
     Connect(String),
     #[error(
-        "{login} has no program `{program}`; install strait there, or name its path with --remote-program"
+        "{login} has no program `{program}`; install strait there, or name its path in STRAIT_REMOTE_PROGRAM"
     )]
     NoProgram { login: String, program: String },
     #[error("strait on {login} ended with {ended}; its own message stands above")]
-    Ended { login: String, ended: String },
+    Ended { login: String, ended: String, code: Option<i32> },
 }
 
 impl SshError {
@@ -128,7 +128,7 @@ impl SshSession {
     pub async fn end(mut self) -> Result<(), SshError> {
         let Ok(waited) = tokio::time::timeout(END_TIME, self.child.wait()).await else {
             let ended = "no end after its pipe was closed (killed)".into();
-            return Err(SshError::Ended { login: self.login, ended });
+            return Err(SshError::Ended { login: self.login, ended, code: None });
         };
         match waited {
             Ok(status) if status.success() => Ok(()),
@@ -142,8 +142,11 @@ fn explain(status: ExitStatus, login: String, program: String) -> SshError {
     match (status.code(), status.signal()) {
         (Some(255), _) => SshError::Connect(login),
         (Some(126 | 127), _) => SshError::NoProgram { login, program },
-        (Some(code), _) => SshError::Ended { login, ended: format!("status {code}") },
-        (None, signal) => SshError::Ended { login, ended: format!("signal {}", signal.unwrap_or_default()) },
+        (code @ Some(status), _) => SshError::Ended { login, ended: format!("status {status}"), code },
+        (None, signal) => {
+            let ended = format!("signal {}", signal.unwrap_or_default());
+            SshError::Ended { login, ended, code: None }
+        }
     }
 }
 

@@ -66,8 +66,8 @@ pub enum TlsError {
     NotStrait { address: String, reason: String },
     /// Seen by a server.
     #[error(
-        "no handshake with the client at {peer} ({reason}); a client that does not trust this server's key ends so, \
-         and anything that is not a client"
+        "no handshake ({reason}); a client that does not trust this server's key ends so, and anything that is \
+         no client"
     )]
     Client { peer: String, reason: String },
     #[error("the link to {address} broke in the handshake: {source}")]

@@ -238,8 +238,8 @@ pub enum Admission {
 #[derive(Debug, thiserror::Error)]
 pub enum DoorError {
     #[error(
-        "the server does not know this client's key {0}; on the server run `strait serve --authorize {0}`, \
-             or run here the line with the ticket that `strait serve` prints"
+        "the server does not know this client's key {0}; start `strait serve` there with --authorize {0}, \
+             or use the ticket in the line that `strait serve` prints"
     )]
     NotAuthorised(PublicKey),
     #[error(transparent)]

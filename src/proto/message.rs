@@ -540,6 +540,7 @@ impl std::fmt::Display for Refusal {
             Refusal::KindUnfit => write!(f, "the destination cannot store entries of its kind"),
             Refusal::CannotKeep => write!(f, "the destination did not keep its mode or time"),
             Refusal::OtherDevice => write!(f, "another file system is mounted there at the destination"),
+            Refusal::NoSpace { need: 0, .. } => write!(f, "the destination's disk is full"),
             Refusal::NoSpace { need, free } => {
                 write!(f, "the destination's disk is full ({need} bytes needed, {free} free)")
             }

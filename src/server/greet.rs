@@ -1,11 +1,12 @@
 //! The greeting, from a fresh pipe to a sender that was let in.
 
-use super::lease::Lease;
+use super::lease::{Busy, Lease};
 use super::session::Guest;
 use crate::model::limits::GREETING_MS;
 use crate::net::link::read_first;
 use crate::net::pipe::Sending;
 use crate::net::preface::{self, code};
+use crate::net::trust::DoorError;
 use crate::net::{Door, Pipe, PublicKey, SegmentWriter, Squeeze};
 use crate::proto::frame::{Frames, encode};
 use crate::proto::message::{Down, Refuse, RefuseCode, Role, Text, Up, VERSION};
@@ -58,7 +59,12 @@ pub async fn greet(
             door.admit(&key, hello.ticket.as_ref(), Instant::now())
         };
         if let Err(error) = admitted {
-            let why = error.to_string();
+            let why = match &error {
+                DoorError::NotAuthorised(key) => {
+                    format!("its key is not known; --authorize {key} lets it in, or a ticket")
+                }
+                other => other.to_string(),
+            };
             refuse(writer, RefuseCode::NotAuthorised, &error.text_for_client()).await?;
             return Err(NotLetIn { why });
         }
@@ -73,7 +79,7 @@ pub async fn greet(
         Role::Push => match lease.take(&hello).await {
             Ok(holder) => Some(holder),
             Err(busy) => {
-                let text = format!("busy: {} is sending to it, since {} min", busy.holder, busy.minutes);
+                let text = busy_text(&busy);
                 refuse(writer, RefuseCode::Busy, &text).await?;
                 return Err(NotLetIn { why: text });
             }
@@ -86,6 +92,14 @@ pub async fn greet(
         }
     };
     Ok((Guest { hello, reader, writer, frames, traffic }, holder))
+}
+
+/// Begins with the word that the sender tells this refusal by.
+fn busy_text(busy: &Busy) -> String {
+    match busy.minutes {
+        0 => format!("busy: {} has begun to send to it", busy.holder),
+        minutes => format!("busy: {} has been sending to it for {minutes} min", busy.holder),
+    }
 }
 
 async fn refuse(mut writer: SegmentWriter, code: RefuseCode, text: &str) -> std::io::Result<()> {

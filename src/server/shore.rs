@@ -20,7 +20,7 @@ pub enum ShoreError {
     NoParent { path: PathBuf },
     #[error("{path} cannot be made: {source}")]
     Make { path: PathBuf, source: std::io::Error },
-    #[error(transparent)]
+    #[error("the destination {0}; DEST must be a directory that this user may write")]
     Root(#[from] RootError),
     #[error(
         "{path} is not empty and not a destination of strait; use --adopt to keep what is there and bring it \
@@ -36,7 +36,8 @@ pub enum ShoreError {
     #[error("the state in {path} cannot be used: {source}")]
     Cache { path: PathBuf, source: CacheError },
     #[error(
-        "the source {source_dir} lies inside the destination {dest}, or the reverse; choose directories apart from each other"
+        "the source {source_dir} and the destination {dest} are the same directory or one lies inside the other; \
+         choose two that lie apart"
     )]
     Nested { source_dir: PathBuf, dest: PathBuf },
 }
@@ -72,13 +73,15 @@ impl Shore {
         state: Option<&Path>,
         source: Option<&Path>,
     ) -> Result<Arc<Self>, ShoreError> {
-        make_if_missing(dest)?;
-        let path =
-            dest.canonicalize().map_err(|source| ShoreError::Make { path: dest.to_owned(), source })?;
         let source = source.and_then(|source| source.canonicalize().ok());
+        // Looked at before it is made: a refusal leaves nothing behind.
+        let path = will_be(dest).map_err(|source| ShoreError::Make { path: dest.to_owned(), source })?;
         if let Some(source) = source.as_deref().filter(|source| is_nested(source, &path)) {
             return Err(ShoreError::Nested { source_dir: source.to_owned(), dest: path });
         }
+        make_if_missing(dest)?;
+        let path =
+            dest.canonicalize().map_err(|source| ShoreError::Make { path: dest.to_owned(), source })?;
         let root = Root::open_destination(&path)?;
         let disk = |source| ShoreError::Disk { path: path.clone(), source };
         let occupied = occupancy(&root).map_err(disk)?;
@@ -121,6 +124,17 @@ impl Shore {
     pub fn root_id(&self) -> RootId {
         *self.destination.own().id()
     }
+}
+
+/// Where a destination lies or will lie, symlinks resolved.
+fn will_be(dest: &Path) -> std::io::Result<PathBuf> {
+    if let Ok(path) = dest.canonicalize() {
+        return Ok(path);
+    }
+    let path = std::path::absolute(dest)?;
+    let Some((parent, name)) = path.parent().zip(path.file_name()) else { return Ok(path) };
+    // Without its parent it is refused later, in better words.
+    Ok(parent.canonicalize().map_or_else(|_| path.clone(), |parent| parent.join(name)))
 }
 
 fn make_if_missing(dest: &Path) -> Result<(), ShoreError> {

@@ -7,7 +7,7 @@ pub mod running;
 pub mod tree;
 
 pub use running::{Ran, Running};
-pub use tree::assert_same;
+pub use tree::{assert_same, listed_names};
 
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;

@@ -33,27 +33,43 @@ pub fn listed(dir: &Path) -> BTreeMap<OsString, Entry> {
 }
 
 fn list_below(root: &Path, dir: &Path, all: &mut BTreeMap<OsString, Entry>) {
-    for found in fs::read_dir(dir).unwrap_or_else(|error| panic!("{dir:?}: {error}")) {
+    let Some(names) = standing(dir, fs::read_dir(dir)) else { return };
+    for found in names {
         let path = found.expect("it can be listed").path();
         let name = path.strip_prefix(root).expect("it lies below").as_os_str().to_owned();
         if name == ".strait" {
             continue;
         }
-        let meta = fs::symlink_metadata(&path).expect("it stands");
-        let (kind, content) = match meta.file_type() {
-            t if t.is_dir() => ('d', Vec::new()),
-            t if t.is_symlink() => {
-                ('l', fs::read_link(&path).expect("a link").into_os_string().as_bytes().to_vec())
-            }
-            t if t.is_file() => ('f', fs::read(&path).expect("it can be read")),
-            _ => ('?', Vec::new()),
-        };
-        let mode = if kind == 'l' { 0 } else { meta.mode() & 0o7777 };
-        let mtime_ns = i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
-        all.insert(name, Entry { kind, mode, mtime_ns, content });
-        if kind == 'd' {
+        let Some(entry) = entry_at(&path) else { continue };
+        let is_dir = entry.kind == 'd';
+        all.insert(name, entry);
+        if is_dir {
             list_below(root, &path, all);
         }
+    }
+}
+
+fn entry_at(path: &Path) -> Option<Entry> {
+    let meta = standing(path, fs::symlink_metadata(path))?;
+    let (kind, content) = match meta.file_type() {
+        t if t.is_dir() => ('d', Vec::new()),
+        t if t.is_symlink() => {
+            ('l', standing(path, fs::read_link(path))?.into_os_string().as_bytes().to_vec())
+        }
+        t if t.is_file() => ('f', standing(path, fs::read(path))?),
+        _ => ('?', Vec::new()),
+    };
+    let mode = if kind == 'l' { 0 } else { meta.mode() & 0o7777 };
+    let mtime_ns = i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
+    Some(Entry { kind, mode, mtime_ns, content })
+}
+
+/// What was asked of a path; `None` when it went while somebody looked.
+fn standing<T>(path: &Path, result: std::io::Result<T>) -> Option<T> {
+    match result {
+        Ok(found) => Some(found),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => panic!("{path:?}: {error}"),
     }
 }
 
@@ -129,4 +145,14 @@ pub fn noise(seed: u64, n_bytes: usize) -> Vec<u8> {
 /// Bytes on the disk.
 pub fn disk_bytes(path: impl AsRef<Path>) -> u64 {
     fs::metadata(path).expect("it stands").blocks() * 512
+}
+
+/// The names in a directory itself, in order.
+pub fn listed_names(dir: &Path) -> Vec<String> {
+    let names = fs::read_dir(dir).expect("it can be listed");
+    let mut names: Vec<String> = names
+        .map(|found| found.expect("it can be listed").file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
 }

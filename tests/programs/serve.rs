@@ -1,1 +1,174 @@
-//! to come
+//! Which directories a server takes, and what happens when two meet.
+
+use crate::common::tree::*;
+use crate::common::{World, assert_same, listed_names, text};
+
+#[test]
+fn an_empty_directory_is_taken() {
+    let world = World::new();
+    write(world.src.join("a"), "a");
+    mkdir(&world.dst);
+    let server = world.serve(&[]);
+    world.push_in_step(&server, &[]);
+}
+
+#[test]
+fn a_missing_one_is_made_but_not_its_parents() {
+    let world = World::new();
+    let far = world.at("no/such/parent");
+    let ran = world.me.run(&["serve", text(&far), "--port", "0"]);
+    ran.ended_with(1).says("parent").says("make it first");
+    assert!(!world.at("no").exists());
+    let server = world.serve(&[]);
+    assert!(world.dst.is_dir());
+    server.stop().ended_with(0);
+}
+
+#[test]
+fn one_that_is_not_empty_is_refused_and_not_touched() {
+    let world = World::new();
+    write(world.dst.join("precious"), "x");
+    set_time(&world.dst, 1_000_000_000);
+    let before = listed(&world.dst);
+    let ran = world.me.run(&["serve", text(&world.dst), "--port", "0"]);
+    ran.ended_with(1).says("--clean").says("--adopt").says("not empty");
+    assert_eq!(listed(&world.dst), before);
+    assert_eq!(listed_names(&world.dst), ["precious"]);
+    let time = std::fs::metadata(&world.dst).and_then(|meta| meta.modified()).expect("it stands");
+    let since = time.duration_since(std::time::UNIX_EPOCH).expect("it is after 1970");
+    assert_eq!(since.as_secs(), 1_000_000_000, "not even its time is touched");
+}
+
+#[test]
+fn a_destination_that_is_a_file_is_refused() {
+    let world = World::new();
+    write(&world.dst, "x");
+    let ran = world.me.run(&["serve", text(&world.dst), "--port", "0"]);
+    ran.ended_with(1).says("not a directory");
+    assert_eq!(std::fs::read(&world.dst).expect("it stands"), b"x");
+}
+
+#[test]
+fn clean_empties_it_first() {
+    let world = World::new();
+    write(world.src.join("a"), "a");
+    write(world.dst.join("rubbish/deep"), "x");
+    write(world.dst.join(".hidden"), "x");
+    let server = world.serve(&["--clean"]);
+    assert_eq!(listed_names(&world.dst), [".strait"]);
+    world.push_in_step(&server, &[]);
+}
+
+#[test]
+fn clean_never_empties_a_home_directory_or_one_that_holds_the_source() {
+    let world = World::new();
+    write(world.me.home.join("precious"), "x");
+    for dest in [world.me.home.clone(), world.at("")] {
+        let ran = world.me.run(&["serve", text(&dest), "--port", "0", "--clean"]);
+        ran.ended_with(1).says("never emptied");
+        assert!(world.me.home.join("precious").exists());
+        assert!(!dest.join(".strait").exists());
+    }
+    write(world.at("tree/src/a"), "a");
+    let (src, tree) = (world.at("tree/src"), world.at("tree"));
+    let ran = world.me.run(&["push", text(&src), text(&tree), "--clean"]);
+    ran.ended_with(1).says("source");
+    assert!(src.join("a").exists());
+    assert!(!tree.join(".strait").exists());
+}
+
+#[test]
+fn clean_never_empties_one_that_holds_the_state() {
+    let world = World::new();
+    let state = mkdir(world.dst.join("my state"));
+    write(world.dst.join("precious"), "x");
+    let ran = world.me.run(&["serve", text(&world.dst), "--port", "0", "--clean", "--state", text(&state)]);
+    ran.ended_with(1).says("state");
+    assert!(world.dst.join("precious").exists());
+}
+
+#[test]
+fn adopt_keeps_what_is_there_and_uses_it_as_basis() {
+    let world = World::new();
+    let content = noise(1, 1_000_000);
+    write(world.src.join("same"), noise(2, 500_000));
+    write(world.dst.join("same"), noise(2, 500_000));
+    write(world.src.join("like"), [&content[..], b"and more"].concat());
+    write(world.dst.join("like"), &content);
+    write(world.src.join("elsewhere"), noise(3, 400_000));
+    write(world.dst.join("old name"), noise(3, 400_000));
+    write(world.dst.join("foreign"), "x");
+    let server = world.serve(&["--adopt"]);
+    let ran = world.push_in_step(&server, &[]);
+    assert!(ran.wire() < 60_000, "{}", ran.wire());
+    assert_eq!(world.push_in_step(&server, &[]).did(), [0; 4]);
+}
+
+#[test]
+fn a_restart_on_its_own_destination_goes_on() {
+    let world = World::new();
+    write(world.src.join("a"), noise(1, 300_000));
+    let server = world.serve(&[]);
+    world.push_in_step(&server, &[]);
+    server.stop().ended_with(0);
+    for words in [&[][..], &["--adopt"]] {
+        let server = world.serve(words);
+        let ran = world.push_in_step(&server, &[]);
+        assert_eq!(ran.did(), [0; 4]);
+        server.stop().ended_with(0);
+    }
+}
+
+#[test]
+fn state_elsewhere_leaves_none_in_the_destination() {
+    let world = World::new();
+    write(world.src.join("a"), "a");
+    let state = world.at("state");
+    let server = world.serve(&["--state", text(&state)]);
+    world.push_in_step(&server, &[]);
+    assert!(state.is_dir() && !world.dst.join(".strait/state").exists());
+}
+
+#[test]
+fn a_second_server_on_a_destination_is_refused() {
+    let world = World::new();
+    let first = world.serve(&[]);
+    let second = world.me.run(&["serve", text(&world.dst), "--port", "0"]);
+    second.ended_with(6).says("another strait");
+    write(world.src.join("a"), "a");
+    world.push_here(&[]).ended_with(6).says("another strait");
+    world.push_in_step(&first, &[]);
+}
+
+#[test]
+fn a_second_client_is_told_who_holds_the_destination() {
+    let world = World::new();
+    write(world.src.join("a"), "a");
+    let server = world.serve(&[]);
+    let watch = world.me.watch(&world.src, server.port, &[]);
+    watch.wait_for_event("pass_done");
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").expect("Linux says it");
+    let busy = world.push(&server, &[]);
+    busy.ended_with(6).says("busy").says(host.trim());
+    // It only looks: that needs no turn.
+    world.push(&server, &["--dry-run"]).ended_with(0);
+    watch.interrupt().ended_with(0);
+    world.push_in_step(&server, &[]);
+}
+
+#[test]
+fn a_server_tells_a_client_of_a_destination_that_vanished() {
+    let world = World::new();
+    write(world.src.join("a"), "a");
+    let server = world.serve(&[]);
+    world.push_in_step(&server, &[]);
+    mv(&world.dst, world.at("elsewhere"));
+    write(world.src.join("b"), "b");
+    // The server holds the directory itself, wherever its name went: either it goes on there, or it says so.
+    let ran = world.push(&server, &[]);
+    match ran.code {
+        Some(0) => assert_same(&world.src, &world.at("elsewhere")),
+        _ => drop(ran.says("destination")),
+    }
+    assert!(!world.dst.exists());
+}

@@ -263,3 +263,22 @@ fn a_rescan_shares_what_it_did_not_list() {
     assert!(std::sync::Arc::ptr_eq(old.dir(&path("a")).unwrap(), new.dir(&path("a")).unwrap()));
     assert!(new.get(&path("c/f")).is_some());
 }
+
+#[test]
+fn a_directory_changed_before_its_watch_began_is_told_as_it_is_then() {
+    // Its time was taken before the watch was set: a file made in between left it stale for ever.
+    let dir = tempfile::tempdir().unwrap();
+    let below = dir.path().join("d");
+    fs::create_dir(&below).unwrap();
+    let then = std::time::UNIX_EPOCH + std::time::Duration::from_secs(7);
+    let before_list = |listed: &RelPath, _: DirId| {
+        if *listed == path("d") {
+            fs::File::open(&below).and_then(|below| below.set_modified(then)).unwrap();
+        }
+    };
+    let scan = with_options(Hashing::Now, |options| {
+        let options = Options { before_list: &before_list, ..*options };
+        super::super::scan(&root(dir.path()), &Memory::default(), &options).unwrap()
+    });
+    assert_eq!(tree_of(&scan).get(&path("d")).unwrap().meta().mtime.secs, 7);
+}

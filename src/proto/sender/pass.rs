@@ -103,6 +103,12 @@ impl Sender {
         }
         match self.refused.get(change.path()) {
             Some(refused) if refused.change == *change => false,
+            // What is in the way was not removed: nothing else comes there, and the refusal stands.
+            Some(super::RefusedEntry { change: Change::Remove { .. }, .. })
+                if matches!(change, Change::File { .. } | Change::Link { .. } | Change::MakeDir { .. }) =>
+            {
+                false
+            }
             Some(_) => {
                 self.refused.remove(change.path());
                 true
