@@ -14,11 +14,12 @@ use faults::versions::{Versions, is_old_or_new};
 use faults::{Rng, Running, Yard, free_port, number, tree};
 use load::Load;
 use shapes::SHAPES;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How many of each shape one batch holds.
-const INSTANCES: usize = 6;
+const INSTANCES: usize = 4;
 
 fn sleep_below(rng: &mut Rng, most_ms: usize) {
     std::thread::sleep(Duration::from_micros(rng.below(most_ms * 1_000) as u64));
@@ -101,7 +102,7 @@ fn batches_of_hard_shapes_survive_a_kill_of_the_server_in_the_middle() {
     let port = free_port();
     let mut server = yard.serve(port);
     let mut n_between = 0;
-    let n_cycles = number("STRAIT_CYCLES", 8);
+    let n_cycles = number("STRAIT_CYCLES", 6);
     for cycle in 0..n_cycles {
         let what = format!("cycle {cycle}");
         for_each_shape(&yard.src, |shape, dir| {
@@ -115,8 +116,7 @@ fn batches_of_hard_shapes_survive_a_kill_of_the_server_in_the_middle() {
         for_each_shape(&yard.src, |shape, dir| (shape.change)(dir, &format!("version {cycle}")));
         let new = tree::read(&yard.src);
         let push = start_push(&yard, port);
-        push.wait_for("\"connected\"");
-        sleep_below(&mut rng, 150);
+        wait_for_first_sight(&yard, &push, &old, &new, &mut rng);
         server.kill();
         let between = tree::read(&yard.dest);
         n_between += usize::from(between != old && between != new);
@@ -126,6 +126,20 @@ fn batches_of_hard_shapes_survive_a_kill_of_the_server_in_the_middle() {
         yard.is_in_step(&what);
     }
     println!("{n_between} of {n_cycles} kills came in the middle");
+}
+
+/// Returns when one of the paths that change, any of them, is seen to have changed: in the middle.
+fn wait_for_first_sight(yard: &Yard, push: &Running, old: &tree::Seens, new: &tree::Seens, rng: &mut Rng) {
+    let paths: Vec<_> = old.iter().filter(|(path, seen)| new.get(*path) != Some(seen)).collect();
+    let path = yard.dest.join(rng.pick(&paths).0);
+    let look = || std::fs::symlink_metadata(&path).ok().map(|meta| (meta.ino(), meta.mtime_nsec()));
+    let before = look();
+    push.wait_for("\"connected\"");
+    let until = Instant::now() + Duration::from_millis(500);
+    while look() == before && Instant::now() < until {
+        std::thread::sleep(Duration::from_micros(50));
+    }
+    sleep_below(rng, 4);
 }
 
 fn start_push(yard: &Yard, port: u16) -> Running {
