@@ -78,7 +78,7 @@ pub struct Connection {
 /// What carries a connection and ends with it.
 pub enum Carrier {
     Tcp,
-    Ssh(SshSession),
+    Ssh(Box<SshSession>),
     Local(tokio::task::JoinHandle<()>),
 }
 
@@ -151,7 +151,7 @@ impl Way {
             }
             Way::Ssh { command, destination } => {
                 let (pipe, session) = command.start(destination)?;
-                (pipe, None, Carrier::Ssh(session))
+                (pipe, None, Carrier::Ssh(Box::new(session)))
             }
             Way::Local(receiver) => {
                 let (pipe, session) = receiver.connect();
