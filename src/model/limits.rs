@@ -105,7 +105,7 @@ pub const TAKEOVER_MS: u64 = 15_000;
 
 /// A commit group ends at the first of these.
 pub const GROUP_CHANGES: usize = 256;
-pub const GROUP_CONTENT_BYTES: u64 = 64 * MIB as u64;
+pub const GROUP_MS: u64 = 200;
 
 /// Runs of zeros from here on become holes at the destination.
 pub const HOLE_BYTES: usize = 64 * KIB;

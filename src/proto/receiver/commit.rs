@@ -2,7 +2,7 @@
 
 use super::draft::Draft;
 use super::{Action, Receiver, Staged, State};
-use crate::model::limits::GROUP_CHANGES;
+use crate::model::limits::{GROUP_CHANGES, GROUP_MS};
 use crate::model::{ContentHash, Kind, List, Meta, RelPath, Tag, Time};
 use crate::plan::change::{Change, apply};
 use crate::proto::message::*;
@@ -40,7 +40,7 @@ pub(super) struct GroupItem {
 impl Receiver {
     /// Starts a group if none is under way and a change is ready.
     pub(super) fn pump_commits(&mut self) {
-        if self.state != State::Ready || self.group.is_some() {
+        if self.state != State::Ready || self.group.is_some() || self.waits_for_more() {
             return;
         }
         let Some(mut complete) = self.complete.pop_staged() else { return };
@@ -79,6 +79,22 @@ impl Receiver {
         self.holders.n_rebuilt = 0;
         self.actions.push_back(Action::Commit { steps: draft.steps, dirs });
         self.actions.extend(unused.into_iter().map(|id| Action::Drop { id }));
+    }
+
+    /// Whether a group is worth waiting for: the disk is staging more, which then becomes durable
+    /// at the same cost. Never for long, and never for what has yet to arrive.
+    fn waits_for_more(&mut self) -> bool {
+        if !self.complete.is_ready() {
+            self.ready_ms = None;
+            return false;
+        }
+        let since_ms = *self.ready_ms.get_or_insert(self.now_ms);
+        let is_early = self.now_ms < since_ms + GROUP_MS && self.complete.len() < GROUP_CHANGES;
+        let waits = is_early && self.complete.is_staging();
+        if !waits {
+            self.ready_ms = None;
+        }
+        waits
     }
 
     fn draft_change(&mut self, draft: &mut Draft, complete: Complete) {

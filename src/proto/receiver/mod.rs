@@ -85,6 +85,9 @@ pub struct Receiver {
     rewalk: Option<(RootReason, bool)>,
     credit_left: u64,
     credit_due: BTreeMap<ChangeId, u64>,
+    /// Since when the next group could begin.
+    ready_ms: Option<u64>,
+    now_ms: u64,
     heard_ms: u64,
     said_ms: u64,
     told_ms: u64,
@@ -121,6 +124,8 @@ impl Receiver {
             rewalk: None,
             credit_left: config.credit_bytes,
             credit_due: BTreeMap::new(),
+            ready_ms: None,
+            now_ms,
             heard_ms: now_ms,
             said_ms: now_ms,
             told_ms: now_ms,
@@ -163,6 +168,7 @@ impl Receiver {
     /// # Errors
     /// When the sender broke the protocol; the connection is to be ended with `Bye`.
     pub fn receive(&mut self, up: Up, now_ms: u64) -> Result<(), Breach> {
+        self.now_ms = now_ms;
         self.heard_ms = now_ms;
         match (&up, self.state) {
             (Up::Ping(number), _) => {
@@ -304,6 +310,7 @@ impl Receiver {
         if self.state == State::Closed {
             return;
         }
+        self.now_ms = now_ms;
         if now_ms.saturating_sub(self.heard_ms) >= SILENCE_MS {
             self.state = State::Closed;
             self.actions.push_back(Action::Close);
@@ -320,8 +327,8 @@ impl Receiver {
         }
         if !is_busy && self.rewalk.is_none() && now_ms.saturating_sub(self.walked_ms) >= REWALK_MS {
             self.rewalk = Some((RootReason::Drift, false));
-            self.pump();
         }
+        self.pump();
     }
 
     /// When [`Receiver::tick`] wants to be called next.
@@ -331,11 +338,13 @@ impl Receiver {
         }
         let is_busy = matches!(self.state, State::Walking(_)) || self.is_hashing;
         let tell = if is_busy { self.told_ms + TELL_MS } else { self.walked_ms + REWALK_MS };
-        tell.min(self.said_ms + PING_MS).min(self.heard_ms + SILENCE_MS)
+        let group = self.ready_ms.map_or(u64::MAX, |ready_ms| ready_ms + GROUP_MS);
+        tell.min(self.said_ms + PING_MS).min(self.heard_ms + SILENCE_MS).min(group)
     }
 
     /// The driver says that it sent something: the next heartbeat can wait.
     pub fn said(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
         self.said_ms = now_ms;
     }
 

@@ -50,6 +50,16 @@ impl Queue {
         is_there
     }
 
+    /// Whether the front's turn has come and it is staged.
+    pub fn is_ready(&self) -> bool {
+        self.slots.iter().flatten().next().is_some_and(|complete| complete.is_staged)
+    }
+
+    /// Whether the disk is staging more.
+    pub fn is_staging(&self) -> bool {
+        !self.turns.is_empty()
+    }
+
     /// The front, if its turn has come and it is staged.
     pub fn pop_staged(&mut self) -> Option<Complete> {
         while let Some(None) = self.slots.front() {
