@@ -7,7 +7,7 @@ use crate::delta::needs::{needed_ranges, request_block_bytes};
 use crate::delta::ops::Op;
 use crate::delta::sieve::{self, DeltaError, ReadAt, Target, sieve};
 use crate::disk::{File, Root};
-use crate::model::limits::{ASK_GROUPS, DELTA_AIM_BYTES, GROUP_LEVEL, MIB, PACK_FILE_BYTES};
+use crate::model::limits::{ASK_GROUPS, DELTA_AIM_BYTES, GROUP_BYTES, GROUP_LEVEL, MIB, PACK_FILE_BYTES};
 use crate::model::{ContentHash, RelPath};
 use crate::proto::message::{ChangeId, Down};
 use crate::proto::sender::{Ask, DeltaFrame, KnownBasis, Unready, Want};
@@ -18,6 +18,11 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::mpsc::UnboundedSender;
+
+/// Edits that are expected in a file of which no group stands where it stood.
+const SHIFT_EDITS: u64 = 4;
+/// Elsewhere one edit is expected in so many bytes of the ranges that differ.
+const EDIT_BYTES: u64 = 4 * GROUP_BYTES as u64;
 
 /// What a delta's thread tells.
 pub enum DeltaNews {
@@ -227,7 +232,7 @@ impl DeltaThread {
             (Some(tags), Some(target)) => needed_ranges(&target.tags(level), tags, basis.size),
             _ => vec![(0, basis.size)],
         };
-        let signatures = self.ask_signatures(ranges)?;
+        let signatures = self.ask_signatures(ranges, basis.size)?;
         Ok(Some(sieve::KnownBasis { index: 0, size: basis.size, groups: tags, signatures }))
     }
 
@@ -240,12 +245,15 @@ impl DeltaThread {
         Some(sieve::KnownBasis { index: 0, size, groups: Some(groups.tags(0)), signatures: vec![signature] })
     }
 
-    fn ask_signatures(&self, ranges: Vec<(u64, u64)>) -> Result<Vec<RangeSignature>, Stop> {
+    fn ask_signatures(&self, ranges: Vec<(u64, u64)>, basis_size: u64) -> Result<Vec<RangeSignature>, Stop> {
         let range_bytes: u64 = ranges.iter().map(|(_, len)| len).sum();
         if range_bytes == 0 {
             return Ok(Vec::new());
         }
-        let n_edits = ranges.iter().map(|(_, len)| len.div_ceil(4 * node_bytes(0))).sum::<u64>().max(1);
+        let is_whole = matches!(ranges[..], [(0, len)] if len == basis_size);
+        // Where everything differs at its place, something was inserted: few edits, and a shift.
+        let n_edits =
+            if is_whole { SHIFT_EDITS } else { ranges.iter().map(|(_, len)| len.div_ceil(EDIT_BYTES)).sum() };
         let (block_bytes, strong_bytes) = request_block_bytes(range_bytes, n_edits);
         self.tell(DeltaNews::Ask(Ask::Signature { ranges, block_bytes, strong_bytes }));
         let mut signatures = Vec::new();

@@ -1,8 +1,8 @@
 //! Floor 4: the sender, one of the two programs.
 //!
-//! [`run`] opens the source ([`source`] scans and watches it in a thread of its own), finds its way
-//! to the receiver ([`connect`]) and drives one machine for each connection ([`session`]), with a
-//! thread for each large file ([`deltas`]).
+//! [`run`] opens the source (`source` scans and watches it in a thread of its own), finds its way
+//! to the receiver (`connect`) and drives one machine for each connection (`session`), with a
+//! thread for each large file (`deltas`).
 
 mod connect;
 mod deltas;
@@ -16,7 +16,7 @@ mod teller;
 use crate::disk::Root;
 use crate::net::{Identity, Places, Secret, pace::Rate};
 use crate::plan::scope::Scope;
-use crate::proto::message::Up;
+use crate::proto::message::{RefuseCode, Up};
 use crate::proto::sender::{Action, Config, Ending, Sender};
 use crate::server::Fatal;
 use crate::server::contents::KnownContents;
@@ -190,16 +190,17 @@ fn end_of(end: End, ashore: &Ashore) -> Result<Outcome, String> {
             ashore.events.event(Event::Error { text: format!("the source cannot be read: {why}") });
             Ok(Outcome::Failed)
         }
-        End::Refused { text, is_busy: true, .. } => {
+        End::Refused { text, code: RefuseCode::Busy } => {
             if ashore.once {
                 ashore.events.event(Event::Error { text: format!("the destination is {text}") });
                 return Ok(Outcome::NoConnection);
             }
             Err(text)
         }
-        End::Refused { text, is_authorisation, .. } => {
+        End::Refused { text, code } => {
             ashore.events.event(Event::Error { text });
-            Ok(if is_authorisation { Outcome::NotAuthorised } else { Outcome::Failed })
+            let is_about_keys = matches!(code, RefuseCode::NotAuthorised | RefuseCode::Rights);
+            Ok(if is_about_keys { Outcome::NotAuthorised } else { Outcome::Failed })
         }
         End::Broken(why) => Err(why),
     }

@@ -27,6 +27,8 @@ pub struct Pass {
     /// What is going to be removed, as it was when that was planned.
     removals: BTreeMap<RelPath, Before>,
     has_work: bool,
+    /// How the last pass of this connection ended.
+    told: Option<Ending>,
 }
 
 impl Pass {
@@ -44,6 +46,7 @@ impl Pass {
             skipped: BTreeSet::new(),
             removals: BTreeMap::new(),
             has_work: false,
+            told: None,
         }
     }
 
@@ -138,6 +141,11 @@ impl Pass {
         scanned: &Scanned,
         held: Option<String>,
     ) {
+        if self.told == Some(ending) && !self.has_work {
+            // A scan that found nothing new, while a watch runs: no news.
+            return;
+        }
+        self.told = Some(ending);
         let (sent, received) = self.wire();
         let mut counts = [0u64; 3];
         tree.for_each(&mut |_, node| match node.kind() {

@@ -11,7 +11,7 @@ use crate::model::Tree;
 use crate::net::Places;
 use crate::net::link::{Inbox, Outbox};
 use crate::proto::frame::Frames;
-use crate::proto::message::{ByeCode, ChangeId, Down, RootId, RootState, ScopeId, Text, Up};
+use crate::proto::message::{ByeCode, ChangeId, Down, RefuseCode, RootId, RootState, ScopeId, Text, Up};
 use crate::proto::sender::{Action, Ending, News, Sender};
 use crate::server::contents::KnownContents;
 use crate::store::Acknowledged;
@@ -47,8 +47,7 @@ pub enum End {
     /// The receiver refused; the text is its own.
     Refused {
         text: String,
-        is_busy: bool,
-        is_authorisation: bool,
+        code: RefuseCode,
     },
     /// The link broke or the receiver ended the session.
     Broken(String),
@@ -112,7 +111,7 @@ struct Session {
     held: Option<String>,
     unsaved: Option<(RootId, Tree)>,
     saved_at: Instant,
-    ended: Option<String>,
+    ended: Option<(String, Option<RefuseCode>)>,
     ending: Option<Ending>,
     has_met: bool,
     hashing_since: Option<Instant>,
@@ -138,8 +137,8 @@ impl Session {
         ashore.source.snapshots.mark_changed();
         loop {
             self.act(ashore);
-            if let Some(text) = self.ended.take() {
-                return ended(text, self.has_met);
+            if let Some((text, refused)) = self.ended.take() {
+                return refused.map_or(End::Broken(text.clone()), |code| End::Refused { text, code });
             }
             if let Some(ending) = self.ending.take().filter(|_| ashore.once) {
                 return End::Passed(ending);
@@ -237,7 +236,7 @@ impl Session {
                 Action::Rescan { paths } => ashore.source.rescan(paths),
                 Action::Tell(news) => self.tell(ashore, news),
                 Action::Close => {
-                    self.ended.get_or_insert_with(|| "the session was closed".to_owned());
+                    self.ended.get_or_insert_with(|| ("the session was closed".to_owned(), None));
                 }
             }
         }
@@ -291,7 +290,7 @@ impl Session {
                 self.save(ashore, true);
                 self.ending = Some(ending);
             }
-            News::Ended(text) => self.ended = Some(text),
+            News::Ended { text, refused } => self.ended = Some((text, refused)),
         }
     }
 
@@ -315,14 +314,4 @@ impl Session {
             tracing::warn!(%error, "what the destination holds is not remembered");
         }
     }
-}
-
-/// What the receiver's last words mean.
-fn ended(text: String, has_met: bool) -> End {
-    if has_met {
-        return End::Broken(text);
-    }
-    let is_busy = text.starts_with("busy");
-    let is_authorisation = !is_busy;
-    End::Refused { text, is_busy, is_authorisation }
 }

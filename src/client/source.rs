@@ -251,7 +251,7 @@ impl Keeper {
         self.dirs = scanned.dirs;
         self.findings = scanned.findings;
         if self.number == 0 {
-            tell_notes(&self.findings, self.events);
+            tell_notes(&self.findings, progress.with_attributes.load(Ordering::Relaxed), self.events);
         }
         self.publish();
         Ok(())

@@ -2,8 +2,8 @@
 //!
 //! A content is indexed once ([`index`]): content hash, group tree ([`groups`]) and block signature
 //! ([`blocks`]) from the same bytes. The sender's engine ([`sieve`]) compares coarse to fine: groups at
-//! the same offset first, then blocks at any offset ([`align`], with the rolling hash in [`weak`]), and
-//! puts the result into frames of ops ([`frames`], [`dense`]). [`needs`] says which signatures a sender without
+//! the same offset first, then blocks at any offset (`align`, with the rolling hash in `weak`), and
+//! puts the result into frames of ops (`frames`, `dense`). [`needs`] says which signatures a sender without
 //! any should ask for. The receiver's engine ([`rebuild`]) makes the target of the ops.
 
 mod align;

@@ -3,6 +3,7 @@
 //! A file is read in one pass; what was computed is kept only when its stat stood still from
 //! before the first byte to after the last, and when its times were old enough to mean something.
 
+use super::file::File;
 use super::root::Root;
 use super::stat::{Stat, now};
 use crate::model::limits::{FILE_BYTES, SOURCE_TRIES};
@@ -51,20 +52,35 @@ pub enum Hashed {
 
 /// Hashes one file that a scan left for later.
 pub fn hash_pending(root: &Root, path: &RelPath, contents: &dyn Contents, stop: &AtomicBool) -> Hashed {
-    hash_file(root, path, contents, &mut Vec::new(), stop, &|_| {})
+    hash_file(root, path, contents, &mut Vec::new(), stop, &Nobody)
 }
 
-/// Hashes the file at a path, unless its hash is known. `count` is told the bytes as they are read.
+/// Is told what is read.
+pub(super) trait Reading {
+    /// A file is read from its beginning.
+    fn opened(&self, file: &File);
+    /// More bytes were read.
+    fn read(&self, n_bytes: u64);
+}
+
+struct Nobody;
+
+impl Reading for Nobody {
+    fn opened(&self, _file: &File) {}
+    fn read(&self, _n_bytes: u64) {}
+}
+
+/// Hashes the file at a path, unless its hash is known.
 pub(super) fn hash_file(
     root: &Root,
     path: &RelPath,
     contents: &dyn Contents,
     buffer: &mut Vec<u8>,
     stop: &AtomicBool,
-    count: &dyn Fn(u64),
+    told: &dyn Reading,
 ) -> Hashed {
     for _ in 0..SOURCE_TRIES {
-        match hash_once(root, path, contents, buffer, stop, count) {
+        match hash_once(root, path, contents, buffer, stop, told) {
             Ok(Some(hashed)) => return hashed,
             Ok(None) => {}
             Err(error) => return failed(root, path, error),
@@ -90,7 +106,7 @@ fn hash_once(
     contents: &dyn Contents,
     buffer: &mut Vec<u8>,
     stop: &AtomicBool,
-    count: &dyn Fn(u64),
+    told: &dyn Reading,
 ) -> io::Result<Option<Hashed>> {
     let file = root.open_file(path)?;
     let before = wait_out(*file.opened(), || file.stat())?;
@@ -104,9 +120,10 @@ fn hash_once(
     if before.is_racy(now()) {
         return Ok(None);
     }
+    told.opened(&file);
     let mut indexing = contents.begin(before.size);
     let n_read = file.feed(before.size, buffer, &mut *indexing, &|n_bytes| {
-        count(n_bytes);
+        told.read(n_bytes);
         stop.load(Ordering::Relaxed)
     })?;
     if stop.load(Ordering::Relaxed) {

@@ -39,6 +39,16 @@ impl File {
         &self.opened
     }
 
+    /// Whether it has extended attributes of its users, or an ACL.
+    pub(super) fn has_attributes(&self) -> bool {
+        let mut names = [0u8; 1024];
+        match sys::flistxattr(self, &mut names) {
+            Ok(n_bytes) => names[..n_bytes].split(|&byte| byte == 0).any(is_users),
+            // More names than fit: some of them are the users'.
+            Err(errno) => errno == Errno::RANGE,
+        }
+    }
+
     /// Its stat now.
     pub fn stat(&self) -> io::Result<Stat> {
         Ok(Stat::of(&sys::fstat(&self.file)?))
@@ -122,4 +132,9 @@ impl File {
         }
         Ok(at)
     }
+}
+
+/// Whether an attribute is one that a copy would be expected to keep.
+fn is_users(name: &[u8]) -> bool {
+    name.starts_with(b"user.") || name.starts_with(b"system.posix_acl")
 }

@@ -30,6 +30,8 @@ pub struct Progress {
     pub entries: AtomicU64,
     pub bytes_hashed: AtomicU64,
     pub bytes_to_hash: AtomicU64,
+    /// Files that were read and have extended attributes or ACLs.
+    pub with_attributes: AtomicU64,
 }
 
 /// How to scan.

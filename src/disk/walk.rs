@@ -1,7 +1,8 @@
 //! Walking a root on all cores: directories from one queue, then the files that must be read.
 
-use super::contents::{Contents, Hashed, hash_file};
-use super::findings::{Findings, Options, Unreadable, What};
+use super::contents::{Contents, Hashed, Reading, hash_file};
+use super::file::File;
+use super::findings::{Findings, Options, Progress, Unreadable, What};
 use super::listing::{Found, Listed, Lister};
 use super::root::Root;
 use super::scan::ScanError;
@@ -259,12 +260,22 @@ fn hash_from(jobs: &[Job], next: &AtomicUsize, results: &Mutex<Vec<(usize, Hashe
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        let count = |n_bytes| {
-            progress.bytes_hashed.fetch_add(n_bytes, Ordering::Relaxed);
-        };
-        hashed.push((index, hash_file(lister.root, &job.path, lister.contents, &mut buffer, stop, &count)));
+        hashed
+            .push((index, hash_file(lister.root, &job.path, lister.contents, &mut buffer, stop, *progress)));
     }
     results.lock().unwrap_or_else(PoisonError::into_inner).append(&mut hashed);
+}
+
+impl Reading for Progress {
+    fn opened(&self, file: &File) {
+        if file.has_attributes() {
+            self.with_attributes.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn read(&self, n_bytes: u64) {
+        self.bytes_hashed.fetch_add(n_bytes, Ordering::Relaxed);
+    }
 }
 
 fn take_next<'a>(jobs: &'a [Job], next: &AtomicUsize) -> Option<(usize, &'a Job)> {

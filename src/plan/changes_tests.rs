@@ -77,6 +77,9 @@ fn a_moved_and_edited_directory_sends_only_the_edit() {
     let changes =
         planned(&tree(&["a/x=1", "a/y=2", "a/z=3"]), &tree(&["b/x=1", "b/y=2", "b/z=other", "b/n=new"]));
     assert_eq!(count(&changes, is_file), 2);
+    // Its files were moved one by one, and the edited one lost its basis.
+    assert_eq!(changes[0], Change::Move { from: path("a"), to: path("b") });
+    assert_eq!(changes.len(), 3);
 }
 
 #[test]

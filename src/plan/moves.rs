@@ -37,16 +37,13 @@ pub fn find_moves(have: &mut Tree, want: &Tree, untouched: &BTreeSet<RelPath>) -
             break;
         }
         let before = changes.len();
-        for kind in [Kind::Dir, Kind::File] {
-            let pairs = match_by_hash(&difference, kind);
-            carry_out(pairs, have, want, &mut changes);
-            if changes.len() > before {
-                break;
-            }
-        }
+        // Whole directories before single files: what was edited in one keeps its basis.
+        carry_out(match_by_hash(&difference, Kind::Dir), have, want, &mut changes);
         if changes.len() == before && difference.has_gone {
-            let pairs = match_alike(&difference, want);
-            carry_out(pairs, have, want, &mut changes);
+            carry_out(match_alike(&difference, want), have, want, &mut changes);
+        }
+        if changes.len() == before {
+            carry_out(match_by_hash(&difference, Kind::File), have, want, &mut changes);
         }
         if changes.len() == before {
             break;
@@ -179,6 +176,7 @@ fn match_alike(difference: &Difference, want: &Tree) -> Vec<(RelPath, RelPath)> 
         if let Some((from, n)) = best.filter(|(_, n)| n * LIKE_SHARE.1 >= n_files * LIKE_SHARE.0)
             && n > 0
             && !from.is_root()
+            && want.get(&from).is_none()
         {
             pairs.push((from, target.clone()));
         }

@@ -22,7 +22,7 @@ impl Kept {
     fn meta(&self, meta: &Meta) -> Meta {
         let step = u64::from(self.time_step_ns.max(1));
         let secs_step = (step / 1_000_000_000).max(1) as i64;
-        let secs = meta.mtime.secs - meta.mtime.secs.rem_euclid(secs_step);
+        let secs = meta.mtime.secs.saturating_sub(meta.mtime.secs.rem_euclid(secs_step));
         let nanos = u64::from(meta.mtime.nanos);
         let nanos = if step >= 1_000_000_000 { 0 } else { nanos - nanos % step };
         Meta { mode: meta.mode & self.mode_mask, mtime: Time { secs, nanos: nanos as u32 } }

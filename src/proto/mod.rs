@@ -7,3 +7,6 @@ pub mod frame;
 pub mod message;
 pub mod receiver;
 pub mod sender;
+
+#[cfg(test)]
+mod pair_tests;

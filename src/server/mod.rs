@@ -1,8 +1,8 @@
 //! Floor 4: the receiver, one of the two programs.
 //!
-//! [`run`] opens the destination ([`shore`]), listens ([`listen`]), lets senders in ([`greet`],
-//! [`lease`]) and drives one machine for each ([`session`]); a thread for each session touches the
-//! disk ([`worker`]: [`stage`], [`commit`], [`asks`], [`hasher`]).
+//! [`run`] opens the destination (`shore`), listens (`listen`), lets senders in (`greet`,
+//! `lease`) and drives one machine for each (`session`); a thread for each session touches the
+//! disk (`worker`: `stage`, `commit`, `asks`, `hasher`).
 
 mod asks;
 mod commit;

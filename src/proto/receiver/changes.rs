@@ -12,6 +12,9 @@ fn breach<T>(what: &str) -> Result<T, Breach> {
 
 impl Receiver {
     pub(super) fn take_change(&mut self, up: Up) -> Result<(), Breach> {
+        if self.role != Role::Push {
+            return breach("a change of a sender that came only to look");
+        }
         if let Some(id) = up.change_id() {
             if id <= self.last_id {
                 return breach("a change's number did not rise");
@@ -61,7 +64,7 @@ impl Receiver {
     }
 
     fn completed(&mut self, id: ChangeId, kind: CompleteKind) {
-        self.complete.push_back(Complete { id, kind, is_staged: true });
+        self.complete.push(Complete { id, kind, is_staged: true });
     }
 
     fn set_meta(&mut self, set_meta: SetMeta) -> Result<(), Breach> {
@@ -111,7 +114,7 @@ impl Receiver {
         }
         self.actions.push_back(Action::StagePack { id: pack.id, files: staged, hash: pack.hash, wire_bytes });
         let kind = CompleteKind::Pack { paths, dirs, hashes: Vec::new() };
-        self.complete.push_back(Complete { id: pack.id, kind, is_staged: false });
+        self.complete.push(Complete { id: pack.id, kind, is_staged: false });
         Ok(())
     }
 
@@ -142,16 +145,15 @@ impl Receiver {
     pub fn pack_staged(&mut self, id: ChangeId, result: Result<Vec<ContentHash>, Refusal>) {
         match result {
             Ok(staged) => {
-                if let Some(complete) = self.complete.iter_mut().find(|complete| complete.id == id) {
-                    complete.is_staged = true;
-                    if let CompleteKind::Pack { hashes, .. } = &mut complete.kind {
-                        *hashes = staged;
-                    }
+                let complete = self.complete.staged(id);
+                if let Some(CompleteKind::Pack { hashes, .. }) = complete.map(|complete| &mut complete.kind) {
+                    *hashes = staged;
                 }
             }
             Err(why) => {
-                self.complete.retain(|complete| complete.id != id);
-                self.send(Down::Refused { id, item: None, why });
+                if self.complete.remove(id) {
+                    self.send(Down::Refused { id, item: None, why });
+                }
             }
         }
         self.pump();

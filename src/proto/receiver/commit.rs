@@ -1,9 +1,10 @@
 //! Commit groups: complete changes in order, checked against the tree, made durable together.
 
-use super::{Action, Expect, Receiver, Staged, State, Step};
+use super::draft::Draft;
+use super::{Action, Receiver, Staged, State};
 use crate::model::limits::GROUP_CHANGES;
-use crate::model::{ContentHash, Kind, List, Meta, Node, RelPath, Tag, Time, Tree};
-use crate::plan::change::{Change, Misfit, apply};
+use crate::model::{ContentHash, Kind, List, Meta, RelPath, Tag, Time};
+use crate::plan::change::{Change, apply};
 use crate::proto::message::*;
 use std::collections::BTreeSet;
 
@@ -28,21 +29,12 @@ pub(super) enum CompleteKind {
 
 /// One item of a group that is being committed.
 pub(super) struct GroupItem {
-    id: ChangeId,
-    item: Option<u32>,
+    pub id: ChangeId,
+    pub item: Option<u32>,
     /// `None` for the mark that ends a change.
-    change: Option<Change>,
-    n_steps: usize,
-    leaves: Option<RelPath>,
-}
-
-/// A group while it is put together: the tree as it will be, and the steps that lead there.
-struct Draft {
-    tree: Tree,
-    items: Vec<GroupItem>,
-    steps: Vec<Step>,
-    touched: BTreeSet<RelPath>,
-    refused: Vec<(ChangeId, Option<u32>, Refusal)>,
+    pub change: Option<Change>,
+    pub n_steps: usize,
+    pub leaves: Option<RelPath>,
 }
 
 impl Receiver {
@@ -51,23 +43,27 @@ impl Receiver {
         if self.state != State::Ready || self.group.is_some() {
             return;
         }
-        if !self.complete.front().is_some_and(|complete| complete.is_staged) {
-            return;
-        }
+        let Some(mut complete) = self.complete.pop_staged() else { return };
         let mut draft = Draft {
             tree: self.tree.clone(),
             items: Vec::new(),
             steps: Vec::new(),
             touched: BTreeSet::new(),
+            left: std::mem::take(&mut self.left),
             refused: Vec::new(),
         };
-        let mut n = 0;
-        while n < GROUP_CHANGES
-            && let Some(complete) = self.complete.pop_front_if(|complete| complete.is_staged)
-        {
+        for n in 1.. {
             self.draft_change(&mut draft, complete);
-            n += 1;
+            if n == GROUP_CHANGES {
+                break;
+            }
+            match self.complete.pop_staged() {
+                Some(next) => complete = next,
+                None => break,
+            }
         }
+        self.left = std::mem::take(&mut draft.left);
+        let unused: BTreeSet<ChangeId> = draft.refused.iter().map(|(id, _, _)| *id).collect();
         for (id, item, why) in std::mem::take(&mut draft.refused) {
             self.send(Down::Refused { id, item, why });
         }
@@ -82,6 +78,7 @@ impl Receiver {
         self.issued = draft.tree;
         self.holders.n_rebuilt = 0;
         self.actions.push_back(Action::Commit { steps: draft.steps, dirs });
+        self.actions.extend(unused.into_iter().map(|id| Action::Drop { id }));
     }
 
     fn draft_change(&mut self, draft: &mut Draft, complete: Complete) {
@@ -102,18 +99,18 @@ impl Receiver {
                 }
             }
             CompleteKind::Pack { paths, dirs, hashes } => {
+                let n_files = paths.len();
                 for (index, ((path, meta, size), hash)) in paths.into_iter().zip(hashes).enumerate() {
                     let staged = Staged { id, index: index as u32 };
                     let change = Change::File { path, meta, size, hash };
                     draft.install(id, Some(index as u32), change, meta, staged);
                 }
-                for (path, meta) in dirs {
-                    draft.set_meta(id, None, path, meta);
+                for (index, (path, meta)) in dirs.into_iter().enumerate() {
+                    draft.set_meta(id, Some((n_files + index) as u32), path, meta);
                 }
             }
             CompleteKind::MakeDir { path, meta } => {
                 is_single = true;
-                self.left.remove(&path);
                 draft.make_dir(id, path, meta);
             }
             CompleteKind::Link { path, target, mtime } => {
@@ -163,9 +160,11 @@ impl Receiver {
             let why = Refusal::MoreThanSaid { n: node.n_below() };
             return draft.refused.push((id, Some(index), why));
         }
-        let keeps: Vec<RelPath> =
-            self.left.iter().filter(|left| left.is_at_or_below(&removal.path)).cloned().collect();
-        if keeps.is_empty() {
+        let below = draft.left.range(&removal.path..);
+        let below = below.take_while(|left| left.as_bytes().starts_with(removal.path.as_bytes()));
+        let keeps: Vec<RelPath> = below.filter(|left| left.is_at_or_below(&removal.path)).cloned().collect();
+        // Below a file nothing can be kept any more.
+        if keeps.is_empty() || removal.kind != Kind::Dir {
             return draft.remove(id, Some(index), removal.path);
         }
         self.remove_around(draft, id, index, &removal.path, &keeps);
@@ -205,17 +204,29 @@ impl Receiver {
             let outcome: Result<(), Refusal> = results.by_ref().take(n_steps).collect();
             match (change, outcome) {
                 (Some(change), Ok(())) => {
-                    let _ = apply(&mut self.tree, &change);
+                    if apply(&mut self.tree, &change).is_err() {
+                        // It leaned on one that failed: look at what there is now.
+                        self.rewalk.get_or_insert((RootReason::Drift, false));
+                    }
+                    if let Change::MakeDir { path, .. } = &change {
+                        // What is in a directory that was set aside stays set aside by itself.
+                        has_left |= self.left.remove(path);
+                    }
                     has_left |= leaves.is_some();
                     self.left.extend(leaves);
                 }
-                (Some(_), Err(why)) => {
+                (Some(change), Err(why)) => {
+                    if matches!(change, Change::MakeDir { .. }) && why.next_step() == NextStep::Compare {
+                        // What was set aside there is another by now: it is looked at again.
+                        has_left |= self.left.remove(change.path());
+                    }
                     if item.is_none() {
                         failed.insert(id);
                     }
                     if why.next_step() == NextStep::Compare {
                         self.rewalk.get_or_insert((RootReason::Drift, false));
                     }
+                    self.actions.push_back(Action::Drop { id });
                     self.send(Down::Refused { id, item, why });
                 }
                 (None, _) if !failed.contains(&id) => done.push(id),
@@ -226,11 +237,23 @@ impl Receiver {
         if has_left {
             self.actions.push_back(Action::SaveLeft(self.left.clone()));
         }
-        for runs in runs_of(&done).chunks(crate::model::limits::LIST_ITEMS) {
-            let root = self.tree.root_hash(&self.scope);
-            self.send(Down::Done { ids: List::new(runs.to_vec()), root });
+        // The root costs hashing every directory that changed: it is told when no change waits.
+        self.owes_root = true;
+        let runs = runs_of(&done);
+        for (index, part) in runs.chunks(crate::model::limits::LIST_ITEMS).enumerate() {
+            let is_last = (index + 1) * crate::model::limits::LIST_ITEMS >= runs.len();
+            let root = if is_last { self.root_owed() } else { None };
+            self.send(Down::Done { ids: List::new(part.to_vec()), root });
         }
         self.pump();
+    }
+
+    /// The root, when it is due.
+    pub(super) fn root_owed(&mut self) -> Option<ContentHash> {
+        let is_due = self.owes_root && self.group.is_none() && self.complete.is_empty();
+        let root = if is_due { self.tree.root_hash(&self.scope) } else { None };
+        self.owes_root &= !is_due;
+        root
     }
 }
 
@@ -244,119 +267,4 @@ fn runs_of(ids: &[ChangeId]) -> Vec<(ChangeId, u32)> {
         }
     }
     runs
-}
-
-impl Draft {
-    /// Makes a change in the tree to be, with the steps that it takes, or notes why it does not fit.
-    fn add(&mut self, id: ChangeId, item: Option<u32>, change: Change, steps: Vec<Step>) {
-        match apply(&mut self.tree, &change) {
-            Ok(()) => {
-                let n_steps = steps.len();
-                self.steps.extend(steps);
-                self.items.push(GroupItem { id, item, change: Some(change), n_steps, leaves: None });
-            }
-            Err(misfit) => self.refused.push((id, item, refusal_of(misfit))),
-        }
-    }
-
-    fn expect(&self, path: &RelPath) -> Expect {
-        match self.tree.get(path) {
-            None => Expect::Nothing,
-            Some(Node::Leaf(leaf)) => Expect::Leaf(*leaf),
-            Some(Node::Dir(_)) => Expect::Dir,
-        }
-    }
-
-    fn touch(&mut self, path: &RelPath) {
-        self.touched.insert(path.parent());
-    }
-
-    fn install(&mut self, id: ChangeId, item: Option<u32>, change: Change, meta: Meta, staged: Staged) {
-        let path = change.path().clone();
-        let expect = self.expect(&path);
-        self.touch(&path);
-        self.add(id, item, change, vec![Step::Install { staged, path, meta, expect }]);
-    }
-
-    fn make_dir(&mut self, id: ChangeId, path: RelPath, meta: Meta) {
-        self.touch(&path);
-        self.touched.insert(path.clone());
-        let step = Step::MakeDir { path: path.clone(), meta };
-        self.add(id, None, Change::MakeDir { path, meta }, vec![step]);
-    }
-
-    fn link(&mut self, id: ChangeId, path: RelPath, target: Target, mtime: Time) {
-        self.touch(&path);
-        let expect = self.expect(&path);
-        let (size, hash) = (target.as_bytes().len() as u64, ContentHash::of(target.as_bytes()));
-        let change = Change::Link { path: path.clone(), mtime, size, hash };
-        self.add(id, None, change, vec![Step::Link { path, target, mtime, expect }]);
-    }
-
-    fn set_meta(&mut self, id: ChangeId, item: Option<u32>, path: RelPath, meta: Meta) {
-        if path.is_root() {
-            return;
-        }
-        let kind = match self.tree.get(&path) {
-            Some(node) => node.kind(),
-            None => return self.refused.push((id, item, Refusal::Drifted { tag: Tag::UNKNOWN })),
-        };
-        let meta = if kind == Kind::Link { Meta { mode: 0, ..meta } } else { meta };
-        let steps = match kind {
-            // Set with the directories of the group, after everything inside.
-            Kind::Dir => {
-                self.touched.insert(path.clone());
-                Vec::new()
-            }
-            Kind::File | Kind::Link => vec![Step::SetMeta { path: path.clone(), kind, meta }],
-        };
-        self.add(id, item, Change::SetMeta { path, meta }, steps);
-    }
-
-    fn move_entry(&mut self, id: ChangeId, from: RelPath, to: RelPath, kind: Kind, tag: Tag) {
-        if !self.has_tag(&from, tag) || self.tree.get(&from).map(Node::kind) != Some(kind) {
-            let tag = self.tree.get(&from).map_or(Tag::UNKNOWN, Node::tag);
-            return self.refused.push((id, None, Refusal::Drifted { tag }));
-        }
-        let (moved, replaced) = (self.expect(&from), self.expect(&to));
-        self.touch(&from);
-        self.touch(&to);
-        if kind == Kind::Dir {
-            self.touched.insert(to.clone());
-        }
-        let step = Step::Move { from: from.clone(), to: to.clone(), moved, replaced };
-        self.add(id, None, Change::Move { from, to }, vec![step]);
-    }
-
-    fn swap(&mut self, id: ChangeId, a: RelPath, a_tag: Tag, b: RelPath, b_tag: Tag) {
-        if !self.has_tag(&a, a_tag) || !self.has_tag(&b, b_tag) {
-            let tag = self.tree.get(&a).map_or(Tag::UNKNOWN, Node::tag);
-            return self.refused.push((id, None, Refusal::Drifted { tag }));
-        }
-        for path in [&a, &b] {
-            self.touch(path);
-            self.touched.insert(path.clone());
-        }
-        let step = Step::Swap { a: a.clone(), b: b.clone() };
-        self.add(id, None, Change::Swap { a, b }, vec![step]);
-    }
-
-    fn remove(&mut self, id: ChangeId, item: Option<u32>, path: RelPath) {
-        self.touch(&path);
-        let expect = self.expect(&path);
-        let step = Step::Remove { path: path.clone(), expect };
-        self.add(id, item, Change::Remove { path }, vec![step]);
-    }
-
-    fn has_tag(&self, path: &RelPath, tag: Tag) -> bool {
-        tag != Tag::UNKNOWN && self.tree.get(path).is_some_and(|node| node.tag() == tag)
-    }
-}
-
-fn refusal_of(misfit: Misfit) -> Refusal {
-    match misfit {
-        Misfit::NoParent => Refusal::NoParent,
-        Misfit::WrongKind => Refusal::WrongKind,
-        Misfit::Missing => Refusal::Drifted { tag: Tag::UNKNOWN },
-    }
 }

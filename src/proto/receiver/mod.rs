@@ -10,7 +10,9 @@
 mod act;
 mod changes;
 mod commit;
+mod draft;
 mod listing;
+mod queue;
 mod transfer;
 
 pub use act::{Action, BasisRef, Expect, PackedFile, Question, Staged, Step, Walked};
@@ -19,7 +21,8 @@ use crate::model::limits::*;
 use crate::model::tree::learn_content;
 use crate::model::{Content, ContentHash, List, Meta, RelPath, Tree};
 use crate::proto::message::*;
-use commit::{Complete, GroupItem};
+use commit::GroupItem;
+use queue::Queue;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use transfer::Transfer;
 
@@ -55,6 +58,7 @@ enum State {
 pub struct Receiver {
     config: Config,
     scope: ScopeId,
+    role: Role,
     ahead: Option<(RootId, ContentHash)>,
     state: State,
     /// Changes count; before `Begin` they are dropped.
@@ -66,13 +70,17 @@ pub struct Receiver {
     left: BTreeSet<RelPath>,
     unreadable: u64,
     walked_ms: u64,
+    /// Why the last walk was made.
+    why: RootReason,
     to_hash: (u64, u64),
     is_hashing: bool,
     waiting: VecDeque<Up>,
     lists: Vec<listing::Pending>,
     transfers: BTreeMap<ChangeId, Transfer>,
-    complete: VecDeque<Complete>,
+    complete: Queue,
     group: Option<Vec<GroupItem>>,
+    /// The tree has moved since its root was told.
+    owes_root: bool,
     last_id: ChangeId,
     rewalk: Option<(RootReason, bool)>,
     credit_left: u64,
@@ -90,6 +98,7 @@ impl Receiver {
     pub fn new(config: Config, hello: &Hello, left: BTreeSet<RelPath>, now_ms: u64) -> Self {
         let mut receiver = Self {
             scope: hello.scope,
+            role: hello.role,
             ahead: hello.ahead,
             state: State::Walking(RootReason::Greeting),
             counts: false,
@@ -99,13 +108,15 @@ impl Receiver {
             left,
             unreadable: 0,
             walked_ms: now_ms,
+            why: RootReason::Greeting,
             to_hash: (0, 0),
             is_hashing: false,
             waiting: VecDeque::new(),
             lists: Vec::new(),
             transfers: BTreeMap::new(),
-            complete: VecDeque::new(),
+            complete: Queue::default(),
             group: None,
+            owes_root: false,
             last_id: 0,
             rewalk: None,
             credit_left: config.credit_bytes,
@@ -204,6 +215,7 @@ impl Receiver {
     /// The disk has walked the tree: names, metadata and the contents whose hash it knows.
     pub fn walked(&mut self, walked: Walked, now_ms: u64) -> Result<(), Breach> {
         let State::Walking(why) = self.state else { return Ok(()) };
+        self.why = why;
         let before = self.tree.root_hash(&self.scope);
         self.tree = walked.tree;
         for path in &self.left {
@@ -223,7 +235,10 @@ impl Receiver {
         if why != RootReason::Drift || root != before {
             self.tell_root(why, now_ms);
         }
-        while let Some(up) = self.waiting.pop_front() {
+        // A message may have asked for another walk: what came behind it waits for that.
+        while self.state == State::Ready
+            && let Some(up) = self.waiting.pop_front()
+        {
             self.take(up)?;
         }
         self.pump();
@@ -242,17 +257,26 @@ impl Receiver {
 
     /// The disk has hashed what it could; what it could not read is left out of the tree.
     pub fn hashed_all(&mut self, unreadable: &[RelPath], now_ms: u64) {
-        for path in unreadable {
-            if self.tree.get(path).is_some_and(|node| node.hash().is_none()) {
-                let _ = self.tree.remove(path);
+        let mut unknown: Vec<RelPath> = unreadable.to_vec();
+        // What the disk forgot to name would keep the root unknown for ever.
+        self.tree.for_each(&mut |path, node| {
+            if node.as_leaf().is_some_and(|leaf| leaf.content.whole().is_none()) {
+                unknown.push(path.clone());
+            }
+        });
+        for path in unknown {
+            if self.tree.get(&path).is_some_and(|node| node.hash().is_none()) {
+                let _ = self.tree.remove(&path);
+                let _ = self.issued.remove(&path);
                 self.unreadable += 1;
             }
         }
         self.is_hashing = false;
         self.answer_lists();
         if self.state == State::Ready {
-            self.tell_root(RootReason::Greeting, now_ms);
+            self.tell_root(self.why, now_ms);
         }
+        self.pump();
     }
 
     /// The disk answers a question about a content.
@@ -277,6 +301,9 @@ impl Receiver {
 
     /// Lets time pass: heartbeats, progress of a walk, a new walk now and then.
     pub fn tick(&mut self, now_ms: u64) {
+        if self.state == State::Closed {
+            return;
+        }
         if now_ms.saturating_sub(self.heard_ms) >= SILENCE_MS {
             self.state = State::Closed;
             self.actions.push_back(Action::Close);
@@ -284,7 +311,7 @@ impl Receiver {
         }
         let is_busy = matches!(self.state, State::Walking(_)) || self.is_hashing;
         if is_busy && now_ms.saturating_sub(self.told_ms) >= TELL_MS {
-            let why = if let State::Walking(why) = self.state { why } else { RootReason::Greeting };
+            let why = if let State::Walking(why) = self.state { why } else { self.why };
             self.tell_root(why, now_ms);
         }
         if self.said_ms + PING_MS <= now_ms {
@@ -299,6 +326,9 @@ impl Receiver {
 
     /// When [`Receiver::tick`] wants to be called next.
     pub fn deadline_ms(&self) -> u64 {
+        if self.state == State::Closed {
+            return u64::MAX;
+        }
         let is_busy = matches!(self.state, State::Walking(_)) || self.is_hashing;
         let tell = if is_busy { self.told_ms + TELL_MS } else { self.walked_ms + REWALK_MS };
         tell.min(self.said_ms + PING_MS).min(self.heard_ms + SILENCE_MS)
@@ -312,7 +342,11 @@ impl Receiver {
     /// Moves on whatever can move: a commit, or a walk once nothing is being committed.
     fn pump(&mut self) {
         self.pump_commits();
+        if let Some(root) = self.root_owed() {
+            self.send(Down::Done { ids: List::default(), root: Some(root) });
+        }
         if self.state == State::Ready
+            && !self.is_hashing
             && self.group.is_none()
             && self.complete.is_empty()
             && let Some((why, deep)) = self.rewalk.take()

@@ -2,6 +2,7 @@
 
 use super::commit::{Complete, CompleteKind};
 use super::{Action, BasisRef, Breach, Question, Receiver};
+use crate::delta::blocks::check_sizes;
 use crate::delta::ops::{Basis, Op};
 use crate::model::limits::*;
 use crate::model::{ContentHash, Kind, List, Meta, Node, RelPath, Tree};
@@ -16,7 +17,8 @@ pub(super) struct Transfer {
     pub hash: ContentHash,
     state: TransferState,
     at: u64,
-    n_bases: usize,
+    /// Bytes of each basis.
+    bases: Vec<u64>,
     round: u8,
 }
 
@@ -83,7 +85,7 @@ impl Receiver {
             hash: put.hash,
             state: TransferState::Filling,
             at: 0,
-            n_bases: put.bases.len(),
+            bases: Vec::new(),
             round: 0,
         };
         let bases: Vec<Option<BasisRef>> = put.bases.iter().map(|basis| self.find(basis)).collect();
@@ -94,7 +96,8 @@ impl Receiver {
             transfer.state = TransferState::Dead;
             self.send(Down::Refused { id: put.id, item: None, why: Refusal::BasisGone { index } });
         } else {
-            let bases = bases.into_iter().flatten().collect();
+            let bases: Vec<BasisRef> = bases.into_iter().flatten().collect();
+            transfer.bases = bases.iter().map(|basis| basis.leaf.size).collect();
             self.actions.push_back(Action::Open { id: put.id, size: put.size, bases });
             if put.wait {
                 self.send(Down::Answer { id: put.id, answer: PutAnswer::Go });
@@ -117,41 +120,28 @@ impl Receiver {
         if transfer.state != TransferState::Filling || (transfer.round == 0 && at != transfer.at) {
             return breach("a delta out of order");
         }
-        let mut end = at;
-        let mut added = Vec::new();
-        for op in ops.iter() {
-            op.check().map_err(|error| Breach(error.to_string()))?;
-            match op {
-                Op::Prefix { .. } => return breach("an op that was not offered"),
-                Op::Use { basis } => added.push(basis.clone()),
-                _ => {}
-            }
-            let index = match op {
-                Op::Same { .. } => Some(0),
-                Op::Copy { basis, .. } | Op::Blocks { basis, .. } => Some(*basis as usize),
-                _ => None,
-            };
-            if index.is_some_and(|index| index >= transfer.n_bases + added.len()) {
-                return breach("a basis that was not named");
-            }
-            end = end.saturating_add(op.target_len());
+        // Bases that are added come first: each op may lean on one named before it.
+        let added: Vec<&Basis> =
+            ops.iter().filter_map(|op| if let Op::Use { basis } = op { Some(basis) } else { None }).collect();
+        let mut sizes = transfer.bases.clone();
+        if sizes.len() + added.len() > FILE_BASES {
+            return breach("too many bases");
         }
-        if end > transfer.size || transfer.n_bases + added.len() > FILE_BASES {
-            return breach("a delta longer than its file");
-        }
-        transfer.at = end;
-        transfer.n_bases += added.len();
         self.charge(wire_bytes)?;
+        let mut found = Vec::new();
         for basis in added {
-            match self.find(&basis) {
-                Some(basis) => self.actions.push_back(Action::AddBasis { id, basis }),
-                None => {
-                    self.refuse_transfer(id, Refusal::BasisGone { index: 0 });
-                    self.give_back(id, wire_bytes);
-                    return Ok(());
-                }
-            }
+            let Some(basis) = self.find(basis) else {
+                self.refuse_transfer(id, Refusal::BasisGone { index: sizes.len() as u32 });
+                self.give_back(id, wire_bytes);
+                return Ok(());
+            };
+            sizes.push(basis.leaf.size);
+            found.push(basis);
         }
+        let Some(transfer) = self.transfers.get_mut(&id) else { return Ok(()) };
+        transfer.at = check_ops(at, &ops, &sizes, transfer.size)?;
+        transfer.bases = sizes;
+        self.actions.extend(found.into_iter().map(|basis| Action::AddBasis { id, basis }));
         self.actions.push_back(Action::Write { id, at, ops: ops.into_vec(), wire_bytes });
         Ok(())
     }
@@ -171,7 +161,7 @@ impl Receiver {
             TransferState::Filling => {
                 transfer.state = TransferState::Ended;
                 self.actions.push_back(Action::Seal { id, hash: transfer.hash });
-                self.complete.push_back(Complete { id, kind: CompleteKind::Put, is_staged: false });
+                self.complete.push(Complete { id, kind: CompleteKind::Put, is_staged: false });
             }
         }
         Ok(())
@@ -196,9 +186,7 @@ impl Receiver {
     pub fn staged(&mut self, id: ChangeId, result: Result<(), Refusal>) {
         match result {
             Ok(()) => {
-                if let Some(complete) = self.complete.iter_mut().find(|complete| complete.id == id) {
-                    complete.is_staged = true;
-                }
+                self.complete.staged(id);
             }
             Err(why) => self.refuse_transfer(id, why),
         }
@@ -214,7 +202,7 @@ impl Receiver {
         } else {
             transfer.state = TransferState::Filling;
             let round = transfer.round;
-            self.complete.retain(|complete| complete.id != id);
+            self.complete.remove(id);
             self.send(Down::Mismatch { id, round, level, first: 0, values: List::new(values) });
         }
         self.pump();
@@ -233,7 +221,7 @@ impl Receiver {
             self.transfers.remove(&id);
         }
         if was != TransferState::Dead {
-            self.complete.retain(|complete| complete.id != id);
+            self.complete.remove(id);
             self.actions.push_back(Action::Drop { id });
             self.send(Down::Refused { id, item: None, why });
         }
@@ -284,7 +272,7 @@ impl Receiver {
         first: u64,
         n: u32,
     ) -> Result<(), Breach> {
-        if level > GROUP_LEVEL || n as usize > ASK_GROUPS {
+        if level > GROUP_LEVEL || n as usize > ASK_GROUPS || first > FILE_BYTES / GROUP_BYTES as u64 {
             return breach("a question for too many groups");
         }
         match self.find(basis) {
@@ -305,10 +293,11 @@ impl Receiver {
         block_bytes: u32,
         strong_bytes: u8,
     ) -> Result<(), Breach> {
-        if !(BLOCK_BYTES_MIN..=BLOCK_BYTES_MAX).contains(&block_bytes)
-            || !(STRONG_BYTES_MIN..=STRONG_BYTES_MAX).contains(&strong_bytes)
-        {
+        if check_sizes(block_bytes, strong_bytes).is_err() {
             return breach("a question for a signature that cannot be");
+        }
+        if ranges.iter().any(|(offset, len)| offset.checked_add(*len).is_none_or(|end| end > FILE_BYTES)) {
+            return breach("a question for a range that cannot be");
         }
         let row_bytes = 4 + u64::from(strong_bytes);
         let answer_bytes = ranges
@@ -335,4 +324,30 @@ impl Receiver {
         }
         Ok(())
     }
+}
+
+/// Checks ops against the sizes of their bases and of the target; returns where they end.
+fn check_ops(at: u64, ops: &[Op], bases: &[u64], size: u64) -> Result<u64, Breach> {
+    let mut end = at;
+    for op in ops {
+        op.check().map_err(|error| Breach(error.to_string()))?;
+        let range = match op {
+            Op::Same { len } => Some((0, end, *len)),
+            Op::Copy { basis, offset, len } => Some((*basis as usize, *offset, *len)),
+            Op::Blocks { basis, offset, len, .. } => Some((*basis as usize, *offset, u64::from(*len))),
+            Op::Prefix { .. } => return breach("an op that was not offered"),
+            Op::Zeros { .. } | Op::Literal(_) | Op::Use { .. } => None,
+        };
+        if let Some((basis, offset, len)) = range {
+            let Some(&basis_size) = bases.get(basis) else { return breach("a basis that was not named") };
+            if offset.checked_add(len).is_none_or(|end| end > basis_size) {
+                return breach("a range beyond its basis");
+            }
+        }
+        end = end.saturating_add(op.target_len());
+        if end > size {
+            return breach("a delta longer than its file");
+        }
+    }
+    if end > size { breach("a delta longer than its file") } else { Ok(end) }
 }

@@ -3,7 +3,7 @@
 use crate::delta::ops::{Basis, Op};
 use crate::model::{ContentHash, Leaf, RelPath, Tree};
 use crate::plan::change::Change;
-use crate::proto::message::{ChangeId, Down, Refusal, RootId, RootState, Up};
+use crate::proto::message::{ChangeId, Down, Refusal, RefuseCode, RootId, RootState, Up};
 use std::collections::BTreeSet;
 
 /// One thing to do, in order; the answers are said at each.
@@ -148,7 +148,10 @@ pub enum News {
         ending: Ending,
     },
     /// The receiver refused the session or ended it.
-    Ended(String),
+    Ended {
+        text: String,
+        refused: Option<RefuseCode>,
+    },
 }
 
 /// How a pass ended.

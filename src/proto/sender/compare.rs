@@ -4,7 +4,7 @@
 //! round trip for each level, however many directories. Names that are out of scope are set aside.
 
 use super::{Phase, Sender};
-use crate::model::limits::{LIST_DIRS, LIST_ITEMS, OP_BYTES, OPEN_ASKS, WALKS_A_MINUTE};
+use crate::model::limits::{FILE_BYTES, LIST_DIRS, LIST_ITEMS, OP_BYTES, OPEN_ASKS, WALKS_A_MINUTE};
 use crate::model::{Content, ContentHash, Dir, Kind, Leaf, List, Node, RelPath, Tag, Tree};
 use crate::plan::scope::Verdict;
 use crate::proto::message::*;
@@ -40,13 +40,14 @@ impl Sender {
         let scope = self.config.scope.id();
         let root = self.destination_root();
         let source_root = self.source.as_ref().and_then(|source| source.tree.root_hash(&scope));
-        if root.is_some() && root == source_root {
+        let is_settled = std::mem::take(&mut self.misfits).is_empty() && root.is_some();
+        if is_settled && root == source_root {
             self.acknowledged = self.source.as_ref().map(|source| source.tree.clone());
             self.is_saved = false;
             self.walked_in_vain = false;
             return self.compared();
         }
-        if root.is_some() && root == self.root_of(self.acknowledged.as_ref()) {
+        if is_settled && root == self.root_of(self.acknowledged.as_ref()) {
             self.walked_in_vain = false;
             return self.compared();
         }
@@ -120,6 +121,9 @@ impl Sender {
                 walk.n_entries += part.len();
                 if walk.n_entries > WALK_ENTRIES {
                     return Err(Breach("more entries than can be".into()));
+                }
+                if part.iter().any(|entry| !entry.meta.is_valid() || entry.size > FILE_BYTES) {
+                    return Err(Breach("an entry that cannot be".into()));
                 }
                 entries.extend(part);
             }
@@ -196,7 +200,8 @@ impl Sender {
             let mut paths = Vec::new();
             let mut message_bytes = 0;
             while paths.len() < LIST_ITEMS
-                && let Some(path) = leaves.next_if(|path| message_bytes + path.as_bytes().len() < OP_BYTES / 2)
+                && let Some(path) =
+                    leaves.next_if(|path| message_bytes + path.as_bytes().len() < OP_BYTES / 2)
             {
                 message_bytes += path.as_bytes().len() + 4;
                 paths.push(path);
@@ -210,6 +215,7 @@ impl Sender {
 
     fn compared(&mut self) {
         self.phase = Phase::Sending;
+        self.contents = None;
         self.replan = true;
         self.told = None;
     }

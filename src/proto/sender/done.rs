@@ -14,15 +14,24 @@ impl Sender {
                 let Some(sent) = self.in_flight.remove(&id) else {
                     return Err(Breach("an acknowledgement of what was not sent".into()));
                 };
-                if self.streams.remove(&id).is_some() {
-                    self.actions.push_back(Action::CloseDelta { id });
+                match self.streams.remove(&id) {
+                    Some(stream) if stream.is_cancelled => self.replan = true,
+                    Some(stream) if stream.is_filling() => {
+                        return Err(Breach("an acknowledgement of what is not all sent".into()));
+                    }
+                    Some(_) => self.actions.push_back(Action::CloseDelta { id }),
+                    None => {}
                 }
                 for change in sent.changes.into_iter().flatten() {
                     let existed = tree.get(change.path()).is_some();
                     if apply(&mut tree, &change).is_err() {
                         self.in_doubt = true;
                     }
+                    if let (Change::File { hash, .. }, Some(contents)) = (&change, &mut self.contents) {
+                        contents.insert(*hash);
+                    }
                     self.without_basis.remove(change.path());
+                    self.singly.remove(change.path());
                     self.tries.remove(change.path());
                     self.tell(News::Done { change, existed });
                 }
@@ -34,6 +43,9 @@ impl Sender {
             self.in_doubt |= known != Some(root);
             let entries = self.acknowledged.as_ref().map_or(0, |tree| tree.n_entries());
             self.destination = Some(RootState::Complete { root, entries, age_ms: 0, unreadable: 0 });
+        } else {
+            // More is to come: the root that was told last is not that of D any more.
+            self.destination = Some(RootState::Hashing { done: 0, total: 0 });
         }
         self.is_saved = false;
         if self.saved_ms + SAVE_MS <= self.now_ms {
@@ -44,6 +56,7 @@ impl Sender {
 
     /// A change, or an item of one, was not made.
     pub(super) fn refusal(&mut self, id: ChangeId, item: Option<u32>, why: Refusal) {
+        let mut is_last_try = false;
         let refused: Vec<Change> = match item {
             Some(item) => {
                 let sent = self.in_flight.get_mut(&id);
@@ -51,11 +64,16 @@ impl Sender {
                 change.into_iter().collect()
             }
             None => {
-                self.stream_refused(id);
+                is_last_try = self.streams.get(&id).is_some_and(|stream| !stream.has_basis());
+                self.stream_refused(id, &why);
                 self.in_flight.remove(&id).into_iter().flat_map(|sent| sent.changes).flatten().collect()
             }
         };
         self.replan = true;
+        if why == Refusal::HashDiffers && item.is_none() && !is_last_try {
+            // Once more: literals alone, or the files of a pack one by one.
+            return self.singly.extend(refused.iter().map(|change| change.path().clone()));
+        }
         for change in refused {
             self.refused_change(change, &why);
         }
@@ -65,11 +83,12 @@ impl Sender {
         let path = change.path().clone();
         let next_step = why.next_step();
         match next_step {
-            NextStep::Compare => self.in_doubt = true,
-            NextStep::WithoutBasis => {
-                self.without_basis.insert(path);
+            NextStep::Compare => {
+                self.in_doubt = true;
+                self.misfits.insert(path);
             }
-            NextStep::Nothing => {}
+            // The transfer has seen to its next basis.
+            NextStep::WithoutBasis | NextStep::Nothing => {}
             NextStep::Exception | NextStep::WaitForSpace | NextStep::Again => {
                 self.tell(News::Refused { path: path.clone(), why: why.clone() });
                 self.refused.insert(path, RefusedEntry { change, next_step });

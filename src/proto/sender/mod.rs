@@ -5,8 +5,10 @@
 //! the root of D, so that each one is also an audit.
 
 mod act;
+mod clock;
 mod compare;
 mod done;
+mod pass;
 mod send;
 mod transfer;
 
@@ -16,10 +18,10 @@ use crate::model::limits::*;
 use crate::model::{ContentHash, Leaf, List, Node, RelPath, Tree};
 use crate::plan::change::Change;
 use crate::plan::project::{Kept, project};
-use crate::plan::scope::Scope;
+use crate::plan::scope::{Scope, Verdict};
 use crate::proto::message::*;
 use compare::Walk;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use transfer::Stream;
 
 pub use crate::proto::receiver::Breach;
@@ -98,6 +100,8 @@ pub struct Sender {
     saved_ms: u64,
     /// The roots disagree although every change is acknowledged.
     in_doubt: bool,
+    /// Paths whose change did not fit: not tried again before the destination was listed.
+    misfits: BTreeSet<RelPath>,
     replan: bool,
     planned: VecDeque<Change>,
     large: VecDeque<Want>,
@@ -107,6 +111,10 @@ pub struct Sender {
     in_flight: BTreeMap<ChangeId, Sent>,
     refused: BTreeMap<RelPath, RefusedEntry>,
     without_basis: BTreeSet<RelPath>,
+    /// Files of a pack that was refused: they travel one by one.
+    singly: BTreeSet<RelPath>,
+    /// Contents that the destination holds; made when first needed, then kept.
+    contents: Option<HashSet<ContentHash>>,
     tries: BTreeMap<RelPath, u32>,
     held: Option<String>,
     retry_ms: Option<u64>,
@@ -162,6 +170,7 @@ impl Sender {
             is_saved: true,
             saved_ms: now_ms,
             in_doubt: false,
+            misfits: BTreeSet::new(),
             replan: false,
             planned: VecDeque::new(),
             large: VecDeque::new(),
@@ -171,6 +180,8 @@ impl Sender {
             in_flight: BTreeMap::new(),
             refused: BTreeMap::new(),
             without_basis: BTreeSet::new(),
+            singly: BTreeSet::new(),
+            contents: None,
             tries: BTreeMap::new(),
             held: None,
             retry_ms: None,
@@ -202,11 +213,12 @@ impl Sender {
         self.acknowledged.as_ref()
     }
 
-    /// The source was scanned, or scanned again.
+    /// The source was scanned, or scanned again; each scan ends with `InStep` once more.
     pub fn source(&mut self, source: Source, now_ms: u64) {
         self.now_ms = now_ms;
         self.scanned = Some(source);
         self.awaits_source = false;
+        self.told = None;
         self.project();
         self.move_on();
     }
@@ -227,9 +239,18 @@ impl Sender {
     /// What the cache holds for this destination, if anything.
     pub fn acknowledged(&mut self, tree: Option<Tree>, now_ms: u64) {
         self.now_ms = now_ms;
-        self.acknowledged = tree;
+        // Of another scope: what is out of this one would look deleted.
+        self.acknowledged = tree.filter(|tree| self.is_in_scope(tree));
         self.has_loaded = true;
         self.move_on();
+    }
+
+    fn is_in_scope(&self, tree: &Tree) -> bool {
+        let mut is_in_scope = true;
+        tree.for_each(&mut |path, node| {
+            is_in_scope &= self.config.scope.verdict(path, node.as_dir().is_some()) == Verdict::Take;
+        });
+        is_in_scope
     }
 
     /// Takes a message.
@@ -248,7 +269,7 @@ impl Sender {
             return Err(Breach("a message before the greeting".into()));
         }
         match down {
-            Down::Refuse(refuse) => self.end(refuse.text.to_string()),
+            Down::Refuse(refuse) => self.end(refuse.text.to_string(), Some(refuse.code)),
             Down::Welcome(welcome) => self.welcomed(&welcome)?,
             Down::Root { state, .. } => self.root(state),
             Down::Listing(listing) => self.listing(*listing)?,
@@ -266,15 +287,15 @@ impl Sender {
             Down::Notice(notice) => self.notice(notice),
             Down::Ping(number) => self.send(Up::Pong(number)),
             Down::Pong(_) => {}
-            Down::Bye { text, .. } => self.end(text.to_string()),
+            Down::Bye { text, .. } => self.end(text.to_string(), None),
         }
         self.move_on();
         Ok(())
     }
 
-    fn end(&mut self, text: String) {
+    fn end(&mut self, text: String, refused: Option<RefuseCode>) {
         self.phase = Phase::Closed;
-        self.actions.push_back(Action::Tell(News::Ended(text)));
+        self.actions.push_back(Action::Tell(News::Ended { text, refused }));
         self.actions.push_back(Action::Close);
     }
 
@@ -316,42 +337,6 @@ impl Sender {
         self.refused.retain(|_, refused| refused.next_step == NextStep::Exception);
         self.told = None;
         self.replan = true;
-    }
-
-    /// Lets time pass: heartbeats, and what waited for its time.
-    pub fn tick(&mut self, now_ms: u64) {
-        self.now_ms = now_ms;
-        if self.phase == Phase::Closed {
-            return;
-        }
-        if now_ms.saturating_sub(self.heard_ms) >= SILENCE_MS {
-            return self.end("the other side has been silent for 45 s".into());
-        }
-        if self.said_ms + PING_MS <= now_ms {
-            self.send(Up::Ping(now_ms));
-            self.said_ms = now_ms;
-        }
-        if self.retry_ms.is_some_and(|retry_ms| retry_ms <= now_ms) {
-            self.try_refused_again();
-        }
-        if self.walk_again_ms.is_some_and(|walk_ms| walk_ms <= now_ms) {
-            self.walk_again_ms = None;
-        }
-        self.move_on();
-    }
-
-    /// When [`Sender::tick`] wants to be called next.
-    pub fn deadline_ms(&self) -> u64 {
-        if self.phase == Phase::Closed {
-            return u64::MAX;
-        }
-        let retry_ms = self.retry_ms.unwrap_or(u64::MAX).min(self.walk_again_ms.unwrap_or(u64::MAX));
-        (self.said_ms + PING_MS).min(self.heard_ms + SILENCE_MS).min(retry_ms)
-    }
-
-    /// The driver says that it sent something: the next heartbeat can wait.
-    pub fn said(&mut self, now_ms: u64) {
-        self.said_ms = now_ms;
     }
 
     /// Takes the next step that is possible now.

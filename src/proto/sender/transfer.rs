@@ -3,9 +3,10 @@
 use super::{Action, Ask, Breach, DeltaFrame, KnownBasis, News, Sender, Unready, Want};
 use crate::delta::ops::Basis;
 use crate::model::limits::*;
-use crate::model::{Kind, Leaf, List, Node, RelPath, Tree};
+use crate::model::{ContentHash, Kind, Leaf, List, Node, RelPath, Tag, Tree};
 use crate::plan::change::Change;
 use crate::proto::message::*;
+use std::collections::HashSet;
 
 /// A transfer on its way.
 pub(super) struct Stream {
@@ -27,6 +28,10 @@ impl Stream {
 
     pub fn wants_pull(&self) -> bool {
         !self.is_pulling && !self.has_ended && !self.is_cancelled && !self.is_dead
+    }
+
+    pub fn has_basis(&self) -> bool {
+        self.basis.is_some()
     }
 
     /// Whether frames of it are still to come.
@@ -70,25 +75,25 @@ impl Sender {
         };
         self.streams.insert(id, stream);
         self.send_change(id, vec![Some(change)], Up::Put(Box::new(put)));
+        let want = self.as_scanned(&want);
         self.actions.push_back(Action::OpenDelta { id, want, basis });
     }
 
     /// The content that a file is most like: the same content elsewhere, else what its path holds.
-    fn choose_basis(&self, want: &Want) -> Option<KnownBasis> {
+    fn choose_basis(&mut self, want: &Want) -> Option<KnownBasis> {
         if self.without_basis.contains(&want.path) {
             return None;
         }
-        let have = self.acknowledged.as_ref()?;
         let hash = want.leaf.content.whole()?;
-        let leaf = match have.get(&want.path) {
-            Some(Node::Leaf(leaf)) if leaf.kind == Kind::File && leaf.size > 0 => Some(*leaf),
-            _ => None,
-        };
-        if leaf.is_none_or(|leaf| leaf.content.whole() != Some(hash)) && holds(have, want, &hash) {
+        if self.holds(&hash) {
             let basis = Basis::Content { hash };
             return Some(KnownBasis { basis, hash: Some(hash), size: want.leaf.size });
         }
-        let leaf = leaf.or_else(|| self.moved_basis(&want.path))?;
+        // What moves that are on their way bring to the path is counted in.
+        let leaf = *self.expected.get(&want.path)?.as_leaf()?;
+        if leaf.kind != Kind::File || leaf.size == 0 || leaf.content.tag() == Tag::UNKNOWN {
+            return None;
+        }
         let basis = match leaf.content.whole() {
             Some(hash) => Basis::Content { hash },
             None => Basis::Path { path: want.path.clone(), tag: leaf.content.tag() },
@@ -96,20 +101,31 @@ impl Sender {
         Some(KnownBasis { basis, hash: leaf.content.whole(), size: leaf.size })
     }
 
-    /// What a move that is on its way brings to the path.
-    fn moved_basis(&self, path: &RelPath) -> Option<Leaf> {
-        let have = self.acknowledged.as_ref()?;
-        self.in_flight.values().flat_map(|sent| sent.changes.iter().flatten()).find_map(|change| {
-            let Change::Move { from, to } = change else { return None };
-            let below = path.as_bytes().strip_prefix(to.as_bytes()).filter(|_| path.is_at_or_below(to))?;
-            let old = RelPath::parse(&[from.as_bytes(), below].concat()).ok()?;
-            have.get(&old)?.as_leaf().filter(|leaf| leaf.kind == Kind::File && leaf.size > 0).copied()
-        })
+    /// Whether the destination holds a content, as far as is known; a wrong guess is refused.
+    fn holds(&mut self, hash: &ContentHash) -> bool {
+        let contents = self.contents.get_or_insert_with(|| {
+            let mut contents = HashSet::new();
+            if let Some(tree) = &self.acknowledged {
+                tree.for_each(&mut |_, node| {
+                    let file = node.as_leaf().filter(|leaf| leaf.kind == Kind::File);
+                    contents.extend(file.and_then(|leaf| leaf.content.whole()));
+                });
+            }
+            contents
+        });
+        contents.contains(hash)
     }
 
-    /// Whether another version of a file is on its way, so that it will be the better basis.
+    /// Whether what will be the basis of a file is on its way: another version of it, or a move
+    /// of a content whose hash is not known, so that only its path can name it.
     pub(super) fn is_on_its_way(&self, want: &Want) -> bool {
-        self.streams.values().any(|stream| stream.has_ended && stream.want.path == want.path)
+        if self.streams.values().any(|stream| stream.has_ended && stream.want.path == want.path) {
+            return true;
+        }
+        let leaf = |tree: &Tree| tree.get(&want.path).and_then(Node::as_leaf).copied();
+        let will_be = leaf(&self.expected);
+        will_be.is_some_and(|leaf| leaf.kind == Kind::File && leaf.content.whole().is_none())
+            && will_be != self.acknowledged.as_ref().and_then(leaf)
     }
 
     /// A frame of a delta was computed.
@@ -200,6 +216,14 @@ impl Sender {
             return Err(Breach("a repair that cannot be".into()));
         }
         let Some(stream) = self.streams.get_mut(&id) else { return Ok(()) };
+        if stream.is_cancelled {
+            // It was checking when the word came and passed over it; now it waits again.
+            self.send(Up::Cancel { id, keep: false });
+            return Ok(());
+        }
+        if !stream.has_ended {
+            return Err(Breach("a repair of what has not ended".into()));
+        }
         stream.has_ended = false;
         stream.at = 0;
         self.actions.push_back(Action::Repair { id, level, values });
@@ -234,6 +258,18 @@ impl Sender {
         self.project();
     }
 
+    /// A basis was gone, or led to another content: the next try has another, the last one none.
+    fn basis_failed(&mut self, stream: &Stream) {
+        let Some(Basis::Content { hash }) = &stream.basis else {
+            self.without_basis.insert(stream.want.path.clone());
+            return;
+        };
+        let was_guess = self.contents.as_mut().is_some_and(|contents| contents.remove(hash));
+        if !was_guess || stream.want.leaf.content.whole() != Some(*hash) {
+            self.without_basis.insert(stream.want.path.clone());
+        }
+    }
+
     pub(super) fn cancel_stream(&mut self, id: ChangeId) {
         let Some(stream) = self.streams.get_mut(&id) else { return };
         if stream.is_cancelled {
@@ -264,8 +300,11 @@ impl Sender {
     }
 
     /// The receiver refused a transfer while it streamed: it still wants to see its end.
-    pub(super) fn stream_refused(&mut self, id: ChangeId) {
+    pub(super) fn stream_refused(&mut self, id: ChangeId, why: &Refusal) {
         let Some(mut stream) = self.streams.remove(&id) else { return };
+        if matches!(why, Refusal::BasisGone { .. } | Refusal::HashDiffers) {
+            self.basis_failed(&stream);
+        }
         if std::mem::take(&mut stream.is_pulling) {
             self.credit += Stream::RESERVE_BYTES;
         }
@@ -276,16 +315,4 @@ impl Sender {
             }
         }
     }
-}
-
-/// Whether a content is held under another name.
-fn holds(have: &Tree, want: &Want, hash: &crate::model::ContentHash) -> bool {
-    let mut found = false;
-    have.for_each(&mut |_, node| {
-        if let Node::Leaf(leaf) = node {
-            found |=
-                leaf.kind == Kind::File && leaf.size == want.leaf.size && leaf.content.whole() == Some(*hash);
-        }
-    });
-    found
 }

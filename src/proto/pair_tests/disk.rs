@@ -1,0 +1,348 @@
+//! A destination's disk in memory: it does what the receiver's machine asks, as a server would.
+
+use super::tree_of;
+use crate::delta::ops::Op;
+use crate::model::{Content, ContentHash, Kind, Leaf, List, Meta, Node, RelPath, Tree};
+use crate::proto::message::{ContentFound, Down, PackBody, Refusal};
+use crate::proto::receiver::{Action, BasisRef, PackedFile, Question, Staged, Walked};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+/// What stands at a path, on either side.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Item {
+    pub meta: Meta,
+    pub body: Body,
+    /// Another with every change of content or metadata, as inode and ctime would be.
+    pub stamp: u64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Body {
+    File(Vec<u8>),
+    Dir,
+    Link(Vec<u8>),
+}
+
+impl Item {
+    pub fn kind(&self) -> Kind {
+        match self.body {
+            Body::File(_) => Kind::File,
+            Body::Dir => Kind::Dir,
+            Body::Link(_) => Kind::Link,
+        }
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        match &self.body {
+            Body::File(bytes) | Body::Link(bytes) => bytes,
+            Body::Dir => &[],
+        }
+    }
+
+    pub fn leaf(&self) -> Leaf {
+        match &self.body {
+            Body::File(bytes) => Leaf::file(self.meta, bytes.len() as u64, ContentHash::of(bytes)),
+            Body::Link(target) => Leaf::link(self.meta.mtime, target),
+            Body::Dir => panic!("a directory is no leaf"),
+        }
+    }
+}
+
+pub type Items = BTreeMap<RelPath, Item>;
+
+/// What the disk says to the machine, in order.
+#[derive(Debug)]
+pub enum Answer {
+    Walked(Walked),
+    Hashed(RelPath, Meta, u64, ContentHash),
+    HashedAll(Vec<RelPath>),
+    Written(u64, u64),
+    Staged(u64, Result<(), Refusal>),
+    Mismatched(u64, u8, Vec<[u8; 32]>),
+    PackStaged(u64, Result<Vec<ContentHash>, Refusal>),
+    Committed(Vec<Result<(), Refusal>>),
+    Answered(Down),
+}
+
+#[derive(Default)]
+struct Stage {
+    bytes: Vec<u8>,
+    bases: Vec<Vec<u8>>,
+    size: u64,
+    failed: bool,
+}
+
+#[derive(Default)]
+pub struct Disk {
+    pub items: Items,
+    /// Content hashes that are known, by stamp: the server's cache.
+    pub known: HashMap<u64, ContentHash>,
+    pub left: BTreeMap<[u8; 16], BTreeSet<RelPath>>,
+    pub scope: [u8; 16],
+    stages: BTreeMap<u64, Stage>,
+    packs: BTreeMap<u64, Vec<Vec<u8>>>,
+    clock: u64,
+    /// Killed before the so-manieth step from now of a commit.
+    pub kill_at: Option<usize>,
+    pub is_killed: bool,
+    pub n_steps: usize,
+    /// Changes of these paths are refused, the next so many times.
+    pub refuses: BTreeMap<RelPath, (Refusal, u32)>,
+    /// Rebuilds a wrong byte at the end of files this long, so many times.
+    pub garbles: HashMap<u64, u32>,
+    /// Claims this hash for a path, as if two contents had equal tags, until it is written.
+    pub lie: Option<(RelPath, ContentHash)>,
+    /// Edited by somebody else just before the next commit.
+    pub edit_before_commit: Vec<(RelPath, Vec<u8>)>,
+    pub groups: Vec<usize>,
+    pub n_stages_left: usize,
+    pub files_hashed: usize,
+}
+
+impl Disk {
+    pub fn stamp(&mut self) -> u64 {
+        self.clock += 1;
+        self.clock
+    }
+
+    /// Somebody else writes at the destination.
+    pub fn put_foreign(&mut self, path: &RelPath, body: Body, meta: Meta) {
+        let stamp = self.stamp();
+        self.items.insert(path.clone(), Item { meta, body, stamp });
+    }
+
+    pub fn forget_hashes(&mut self) {
+        self.known.clear();
+    }
+
+    /// The tree as it is in truth, without what is set aside.
+    pub fn tree(&self) -> Tree {
+        let empty = BTreeSet::new();
+        let left = self.left.get(&self.scope).unwrap_or(&empty);
+        let mut tree = tree_of(&self.items, |item| Content::Whole(item.leaf_hash()));
+        for path in left {
+            let _ = tree.remove(path);
+        }
+        tree
+    }
+
+    /// Does one thing; what it has to say goes to `answers`.
+    pub fn act(&mut self, action: Action, answers: &mut Vec<Answer>) {
+        match action {
+            Action::Walk { deep, skip } => self.walk(deep, &skip, answers),
+            Action::Open { id, size, bases } => {
+                let found: Option<Vec<_>> = bases.iter().map(|basis| self.basis(basis)).collect();
+                let failed = found.is_none();
+                let stage = Stage { bytes: Vec::new(), bases: found.unwrap_or_default(), size, failed };
+                self.stages.insert(id, stage);
+                if failed {
+                    answers.push(Answer::Staged(id, Err(Refusal::BasisGone { index: 0 })));
+                }
+            }
+            Action::AddBasis { id, basis } => {
+                let found = self.basis(&basis);
+                if let (Some(stage), Some(bytes)) = (self.stages.get_mut(&id), found) {
+                    stage.bases.push(bytes);
+                }
+            }
+            Action::Write { id, at, ops, wire_bytes } => {
+                if let Some(stage) = self.stages.get_mut(&id)
+                    && !stage.failed
+                {
+                    stage.write(at, ops);
+                }
+                answers.push(Answer::Written(id, wire_bytes));
+            }
+            Action::Seal { id, hash } => self.seal(id, hash, answers),
+            Action::StagePack { id, files, hash, wire_bytes } => {
+                answers.push(Answer::Written(id, wire_bytes));
+                self.stage_pack(id, files, hash, answers);
+            }
+            Action::Drop { id } => {
+                self.stages.remove(&id);
+                self.packs.remove(&id);
+            }
+            Action::Commit { steps, dirs } => self.commit(steps, dirs, answers),
+            Action::Ask(question) => answers.push(Answer::Answered(self.answer(question))),
+            Action::SaveLeft(left) => drop(self.left.insert(self.scope, left)),
+            Action::HashFirst { .. } => {}
+            Action::Send(_) | Action::Close => panic!("not for the disk"),
+        }
+        self.n_stages_left = self.stages.len() + self.packs.len();
+    }
+
+    /// The server's process ends: what is staged goes.
+    pub fn restart(&mut self) {
+        self.stages.clear();
+        self.packs.clear();
+        self.is_killed = false;
+        self.kill_at = None;
+        self.n_stages_left = 0;
+    }
+
+    fn walk(&mut self, deep: bool, skip: &BTreeSet<RelPath>, answers: &mut Vec<Answer>) {
+        if deep {
+            self.known.clear();
+        }
+        if let Some((path, hash)) = self.lie.take() {
+            self.known.insert(self.items[&path].stamp, hash);
+        }
+        let tree = tree_of(&self.items, |item| match item.body {
+            Body::File(_) => self.known.get(&item.stamp).copied().map_or(Content::Unknown, Content::Whole),
+            _ => Content::Whole(item.leaf_hash()),
+        });
+        let mut unknown = Vec::new();
+        let mut bytes_to_hash = 0;
+        for (path, item) in &self.items {
+            let is_known = item.kind() != Kind::File || self.known.contains_key(&item.stamp);
+            if !is_known && !skip.iter().any(|left| path.is_at_or_below(left)) {
+                let hash = item.leaf_hash();
+                bytes_to_hash += item.bytes().len() as u64;
+                unknown.push((path.clone(), item.meta, item.bytes().len() as u64, hash, item.stamp));
+            }
+        }
+        answers.push(Answer::Walked(Walked { tree, n_unreadable: 0, bytes_to_hash }));
+        let has_unknown = !unknown.is_empty();
+        for (path, meta, size, hash, stamp) in unknown {
+            self.known.insert(stamp, hash);
+            self.files_hashed += 1;
+            answers.push(Answer::Hashed(path, meta, size, hash));
+        }
+        if has_unknown {
+            answers.push(Answer::HashedAll(Vec::new()));
+        }
+    }
+
+    fn basis(&self, basis: &BasisRef) -> Option<Vec<u8>> {
+        let item = self.items.get(&basis.path)?;
+        let whole = basis.leaf.content.whole();
+        let fits = item.kind() == Kind::File && whole.is_none_or(|hash| item.leaf_hash() == hash);
+        fits.then(|| item.bytes().to_vec())
+    }
+
+    fn seal(&mut self, id: u64, hash: ContentHash, answers: &mut Vec<Answer>) {
+        let Some(stage) = self.stages.get_mut(&id) else { return };
+        if stage.failed {
+            return;
+        }
+        assert_eq!(stage.bytes.len() as u64, stage.size, "a sealed stage is complete");
+        if let Some(times) = self.garbles.get_mut(&stage.size)
+            && *times > 0
+        {
+            *times -= 1;
+            *stage.bytes.last_mut().expect("a large file") ^= 1;
+        }
+        if ContentHash::of(&stage.bytes) == hash {
+            answers.push(Answer::Staged(id, Ok(())));
+        } else {
+            let values = stage.bytes.chunks(64 << 10).map(|group| ContentHash::of(group).0).collect();
+            answers.push(Answer::Mismatched(id, 0, values));
+        }
+    }
+
+    fn stage_pack(&mut self, id: u64, files: Vec<PackedFile>, hash: ContentHash, answers: &mut Vec<Answer>) {
+        let mut bodies = Vec::new();
+        let mut hashes = Vec::new();
+        let mut hasher = blake3::Hasher::new();
+        for file in files {
+            let bytes = match file.body {
+                PackBody::Whole(bytes) => bytes,
+                PackBody::Same { .. } => file.basis.and_then(|basis| self.basis(&basis)).unwrap_or_default(),
+                PackBody::Over(_) => panic!("not offered"),
+            };
+            let mut content_hash = ContentHash::of(&bytes);
+            if let Some(times) = self.garbles.get_mut(&(bytes.len() as u64))
+                && *times > 0
+            {
+                *times -= 1;
+                content_hash.0[0] ^= 1;
+            }
+            hasher.update(&content_hash.0);
+            hashes.push(content_hash);
+            bodies.push(bytes);
+        }
+        if *hasher.finalize().as_bytes() == hash.0 {
+            self.packs.insert(id, bodies);
+            answers.push(Answer::PackStaged(id, Ok(hashes)));
+        } else {
+            answers.push(Answer::PackStaged(id, Err(Refusal::HashDiffers)));
+        }
+    }
+
+    pub(super) fn staged(&mut self, staged: Staged) -> Vec<u8> {
+        if let Some(files) = self.packs.get_mut(&staged.id) {
+            let bytes = std::mem::take(&mut files[staged.index as usize]);
+            if staged.index as usize + 1 == files.len() {
+                self.packs.remove(&staged.id);
+            }
+            return bytes;
+        }
+        self.stages.remove(&staged.id).expect("what is installed was staged").bytes
+    }
+
+    fn answer(&self, question: Question) -> Down {
+        match question {
+            Question::Groups { request, basis, level, first, n } => {
+                let bytes = self.basis(&basis);
+                let found = bytes
+                    .as_ref()
+                    .map(|bytes| ContentFound { hash: ContentHash::of(bytes), size: bytes.len() as u64 });
+                let groups = bytes.unwrap_or_default();
+                let groups = groups.chunks(64 << 10).skip(first as usize).take(n as usize);
+                let tags = List::new(groups.map(|group| ContentHash::of(group).tag()).collect());
+                Down::Groups { request, found, level, first, tags }
+            }
+            Question::Signature { request, block_bytes, strong_bytes, .. } => Down::Signature {
+                request,
+                found: None,
+                block_bytes,
+                strong_bytes,
+                range: (0, 0),
+                entries: Vec::new(),
+                more: false,
+            },
+        }
+    }
+
+    /// Paths whose content is neither among these.
+    pub fn torn(&self, allowed: &HashSet<ContentHash>) -> Vec<RelPath> {
+        let is_torn = |item: &Item| item.kind() == Kind::File && !allowed.contains(&item.leaf_hash());
+        self.items.iter().filter(|(_, item)| is_torn(item)).map(|(path, _)| path.clone()).collect()
+    }
+}
+
+impl Item {
+    pub fn leaf_hash(&self) -> ContentHash {
+        ContentHash::of(self.bytes())
+    }
+}
+
+impl Stage {
+    fn write(&mut self, at: u64, ops: Vec<Op>) {
+        let mut at = at as usize;
+        for op in ops {
+            let bytes = match op {
+                Op::Same { len } => self.bases[0][at..at + len as usize].to_vec(),
+                Op::Zeros { len } => vec![0; len as usize],
+                Op::Copy { basis, offset, len } => {
+                    self.bases[basis as usize][offset as usize..(offset + len) as usize].to_vec()
+                }
+                Op::Literal(bytes) => bytes,
+                other => panic!("{other:?} is not made by this source"),
+            };
+            if self.bytes.len() < at + bytes.len() {
+                self.bytes.resize(at + bytes.len(), 0);
+            }
+            self.bytes[at..at + bytes.len()].copy_from_slice(&bytes);
+            at += bytes.len();
+        }
+    }
+}
+
+/// A node of this item, with as much of its content as is known.
+pub fn node_of(item: &Item, content: Content) -> Node {
+    match item.body {
+        Body::Dir => Node::empty_dir(item.meta),
+        _ => Node::Leaf(Leaf { content, ..item.leaf() }),
+    }
+}

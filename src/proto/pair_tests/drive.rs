@@ -1,0 +1,137 @@
+//! What drives the machines: messages through frames, actions to the disks, answers back.
+
+use super::disk::Answer;
+use super::source::Reply;
+use super::{Pair, ROOT_ID};
+use crate::proto::frame::{Frames, encode};
+use crate::proto::message::{Down, Hello, Up};
+use crate::proto::receiver::{self, Receiver};
+use crate::proto::sender::{self, News, Sender};
+
+impl Pair {
+    pub(super) fn pull(&mut self, id: u64) {
+        if self.files.is_open(id) {
+            let mut replies = Vec::new();
+            self.files.act(sender::Action::Pull { id }, &mut replies);
+            self.replies.extend(replies);
+        }
+    }
+
+    pub(super) fn deliver_up(&mut self) {
+        self.n_delivered += 1;
+        let Some(bytes) = self.up.pop_front() else { return };
+        let mut frames = Frames::default();
+        frames.buffer().extend(bytes);
+        let up: Up = frames.next_message().expect("a frame").expect("a message");
+        self.ups.push(up.clone());
+        match (&mut self.receiver, up) {
+            (None, Up::Hello(hello)) => self.greet(&hello),
+            (None, other) => panic!("{other:?} before the greeting"),
+            (Some(receiver), up) => receiver.receive(up, self.now_ms).expect("an honest sender"),
+        }
+    }
+
+    pub(super) fn greet(&mut self, hello: &Hello) {
+        let config = receiver::Config {
+            root_id: ROOT_ID,
+            lease: 1,
+            keeps: self.keeps,
+            credit_bytes: self.credit_bytes,
+        };
+        let left = self.disk.left.get(&hello.scope).cloned().unwrap_or_default();
+        self.receiver = Some(Receiver::new(config, hello, left, self.now_ms));
+    }
+
+    pub(super) fn deliver_down(&mut self) {
+        self.n_delivered += 1;
+        let Some(bytes) = self.down.pop_front() else { return };
+        let mut frames = Frames::default();
+        frames.buffer().extend(bytes);
+        let down: Down = frames.next_message().expect("a frame").expect("a message");
+        self.downs.push(down.clone());
+        if let Some(sender) = &mut self.sender {
+            sender.receive(down, self.now_ms).expect("an honest receiver");
+        }
+    }
+
+    pub(super) fn reply(&mut self) {
+        let (Some(reply), Some(sender)) = (self.replies.pop_front(), &mut self.sender) else { return };
+        let now_ms = self.now_ms;
+        match reply {
+            Reply::Batch(batch, read) => sender.batch_read(batch, read, now_ms),
+            Reply::Frame(id, frame) => sender.frame(id, frame, now_ms),
+            Reply::Finished(id) => sender.finished(id, now_ms),
+            Reply::Unready(id, why) => sender.unready(id, why, now_ms),
+            Reply::Ask(id, ask) => sender.ask(id, ask),
+            Reply::Scanned(source) => sender.source(source, now_ms),
+        }
+    }
+
+    pub(super) fn answer(&mut self) {
+        let (Some(answer), Some(receiver)) = (self.answers.pop_front(), &mut self.receiver) else { return };
+        let now_ms = self.now_ms;
+        match answer {
+            Answer::Walked(walked) => receiver.walked(walked, now_ms).expect("an honest sender"),
+            Answer::Hashed(path, meta, size, hash) => receiver.hashed(&path, meta, size, hash),
+            Answer::HashedAll(unreadable) => receiver.hashed_all(&unreadable, now_ms),
+            Answer::Written(id, wire_bytes) => receiver.written(id, wire_bytes),
+            Answer::Staged(id, result) => receiver.staged(id, result),
+            Answer::Mismatched(id, level, values) => receiver.mismatched(id, level, values),
+            Answer::PackStaged(id, result) => receiver.pack_staged(id, result),
+            Answer::Committed(results) => receiver.committed(results),
+            Answer::Answered(down) => receiver.answered(down),
+        }
+    }
+
+    /// Does what the machines ask.
+    pub(super) fn drain(&mut self) {
+        while let Some(action) = self.sender.as_mut().and_then(Sender::next_action) {
+            self.act_for_sender(action);
+        }
+        while let Some(action) = self.receiver.as_mut().and_then(Receiver::next_action) {
+            match action {
+                receiver::Action::Send(down) => {
+                    let mut bytes = Vec::new();
+                    encode(&down, &mut bytes);
+                    self.down.push_back(bytes);
+                }
+                receiver::Action::Close => panic!("the receiver closed: {:?}", self.last_messages()),
+                action => {
+                    let mut answers = Vec::new();
+                    self.disk.act(action, &mut answers);
+                    self.answers.extend(answers);
+                }
+            }
+        }
+    }
+
+    fn act_for_sender(&mut self, action: sender::Action) {
+        match action {
+            sender::Action::Send(up) => {
+                let mut bytes = Vec::new();
+                encode(&up, &mut bytes);
+                self.up.push_back(bytes);
+            }
+            sender::Action::LoadAcknowledged { root_id } => {
+                assert_eq!(root_id, ROOT_ID);
+                if let Some(sender) = &mut self.sender {
+                    sender.acknowledged(self.cache.clone(), self.now_ms);
+                }
+            }
+            sender::Action::SaveAcknowledged { tree, .. } => self.cache = Some(tree),
+            sender::Action::Tell(news) => {
+                if let News::InStep { ending, .. } = news {
+                    self.ending = Some(ending);
+                }
+                self.news.push(news);
+            }
+            sender::Action::Pull { id } => self.pulls.push_back(id),
+            sender::Action::Close => panic!("the sender closed: {:?}", self.last_messages()),
+            action => {
+                let mut replies = Vec::new();
+                self.files.act(action, &mut replies);
+                self.replies.extend(replies);
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Scenarios: what is sent when, credit, and destinations without room.
+
+use super::disk::Body;
+use super::*;
+use crate::proto::message::Refusal;
+
+/// Scenario 26.
+#[test]
+fn without_space_for_one_of_ten_nine_end_and_the_last_follows() {
+    with_every_cut(|settle| {
+        let mut pair = Pair::new();
+        for index in 0..10 {
+            pair.files.write(&path(&format!("f{index}")), &noise(index, 66_000));
+        }
+        pair.disk.refuses.insert(path("f3"), (Refusal::NoSpace { need: 1, free: 0 }, 1_000));
+        pair.join();
+        assert_eq!(settle(&mut pair), Ending::Failed);
+        assert_eq!(pair.disk.items.len(), 9);
+        pair.disk.refuses.clear();
+        assert_eq!(pair.push(), Ending::Identical);
+        pair.assert_in_step();
+    });
+}
+
+/// Scenario 26, in a watch: it is tried again after a while.
+#[test]
+fn a_watch_tries_again_when_there_may_be_space() {
+    let mut pair = Pair::with(&[("small", b"1"), ("large", &noise(1, 70_000))]);
+    pair.config.once = false;
+    pair.disk.refuses.insert(path("large"), (Refusal::NoSpace { need: 1, free: 0 }, 2));
+    pair.disk.refuses.insert(path("small"), (Refusal::Io { errno: 5 }, 2));
+    assert_eq!(pair.push(), Ending::Failed);
+    while pair.ending != Some(Ending::Identical) {
+        pair.let_time_pass();
+        pair.run();
+        assert!(pair.now_ms < 1_000_000);
+    }
+    pair.assert_in_step();
+}
+
+/// Scenario 27: the order in which it is sent.
+#[test]
+fn a_small_change_is_sent_while_a_large_transfer_streams() {
+    let mut pair = Pair::with(&[("large", &noise(1, 2_000_000)), ("small", b"1")]);
+    pair.credit_bytes = 256 << 10;
+    pair.join();
+    while pair.count_ups(|up| matches!(up, Up::Delta { .. })) < 20 {
+        assert!(pair.step());
+    }
+    let before = pair.ups.len();
+    pair.files.write(&path("small"), b"2");
+    pair.files.put(&path("dir"), Body::Dir);
+    pair.scan();
+    assert_eq!(pair.settle(), Ending::Identical);
+    let behind = pair.ups[before..].iter().filter(|up| !matches!(up, Up::Ping(_)));
+    let n_before_small = behind
+        .take_while(|up| !matches!(up, Up::Pack(_)))
+        .filter(|up| matches!(up, Up::Delta { .. }))
+        .count();
+    assert!(n_before_small <= 3, "{n_before_small} frames of the large file went first");
+    pair.assert_in_step();
+}
+
+/// A symlink was charged to the credit and never given back: the link stalled after enough of them.
+#[test]
+fn many_symlinks_do_not_use_up_the_credit() {
+    let mut pair = Pair::new();
+    pair.credit_bytes = 256 << 10;
+    for index in 0..300 {
+        pair.files.put(&path(&format!("l{index}")), Body::Link(vec![b'x'; 2_000]));
+    }
+    pair.files.write(&path("after"), &noise(1, 60_000));
+    assert_eq!(pair.push(), Ending::Identical);
+    pair.files.write(&path("later"), &noise(2, 60_000));
+    pair.files.write(&path("large"), &noise(2, 600_000));
+    assert_eq!(pair.push(), Ending::Identical);
+    pair.assert_in_step();
+}
+
+/// Scenario 31.
+#[test]
+fn the_acknowledged_root_follows_whatever_the_order() {
+    for seed in 0..10 {
+        let mut pair = Pair::new();
+        pair.turn = Turn::Random(seed);
+        for index in 0..64 {
+            pair.files.write(&path(&format!("f{index}")), &noise(index, 66_000 + index as usize));
+        }
+        assert_eq!(pair.push(), Ending::Identical);
+        pair.assert_in_step();
+        assert_eq!(pair.count_ups(|up| matches!(up, Up::List { .. })), 1, "seed {seed}: never in doubt");
+    }
+}
+
+/// More than a few transfers are under way at once: an acknowledgement is not waited for.
+#[test]
+fn transfers_do_not_wait_for_acknowledgements() {
+    let mut pair = Pair::new();
+    pair.credit_bytes = 8 << 20;
+    for index in 0..40 {
+        pair.files.write(&path(&format!("f{index}")), &noise(index, 70_000));
+    }
+    pair.join();
+    while pair.count_ups(|up| matches!(up, Up::Begin { .. })) == 0 {
+        assert!(pair.step());
+    }
+    // Nothing comes down any more.
+    let hold = |pair: &mut Pair| {
+        pair.drain();
+        let can = !pair.replies.is_empty() || !pair.up.is_empty() || !pair.pulls.is_empty();
+        if !pair.replies.is_empty() {
+            pair.reply();
+        } else if let Some(id) = pair.pulls.pop_front() {
+            pair.pull(id);
+        } else if !pair.up.is_empty() {
+            pair.deliver_up();
+        }
+        can
+    };
+    while hold(&mut pair) {}
+    assert_eq!(pair.count_ups(|up| matches!(up, Up::End { .. })), 40);
+    assert_eq!(pair.settle(), Ending::Identical);
+    pair.assert_in_step();
+}

@@ -1,0 +1,258 @@
+//! A source's disk in memory, and a simple delta: equal blocks at their place, literals else.
+
+use super::disk::{Body, Item, Items};
+use super::tree_of;
+use crate::delta::ops::Op;
+use crate::model::{Content, ContentHash, Kind, Meta, RelPath, Time};
+use crate::proto::message::Down;
+use crate::proto::sender::{Action, Ask, DeltaFrame, KnownBasis, Source, Unready, Want};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Target bytes of one frame.
+const FRAME: usize = 24 << 10;
+/// Target bytes that are compared as one.
+const BLOCK: usize = 1 << 10;
+const GROUP: usize = 64 << 10;
+
+/// What the source says to the machine.
+#[derive(Debug)]
+pub enum Reply {
+    Batch(u64, Vec<Result<Vec<u8>, Unready>>),
+    Frame(u64, DeltaFrame),
+    Finished(u64),
+    Unready(u64, Unready),
+    Ask(u64, Ask),
+    Scanned(Source),
+}
+
+struct Delta {
+    want: Want,
+    at: usize,
+    basis: Option<KnownBasis>,
+    /// Tags of the basis's groups, once they were asked for.
+    tags: Option<Vec<crate::model::Tag>>,
+    has_asked: bool,
+    is_pulled: bool,
+    /// Groups to send again.
+    repair: Option<Vec<usize>>,
+}
+
+#[derive(Default)]
+pub struct Files {
+    pub items: Items,
+    clock: u64,
+    deltas: BTreeMap<u64, Delta>,
+    /// Contents that were sent: the cache of signatures.
+    pub history: HashMap<ContentHash, Vec<u8>>,
+    pub untouched: BTreeSet<RelPath>,
+    pub saw_deletes: bool,
+    pub is_suspect: bool,
+    /// Written just before the so-manieth frame from now is read.
+    pub edit_at: Option<(usize, RelPath, Vec<u8>)>,
+    pub unreadable: BTreeSet<RelPath>,
+    pub literal_bytes: u64,
+    pub n_frames: usize,
+}
+
+impl Files {
+    fn stamp(&mut self) -> u64 {
+        self.clock += 1;
+        self.clock
+    }
+
+    /// Writes a file, as a user would; directories above it are made.
+    pub fn write(&mut self, path: &RelPath, bytes: &[u8]) {
+        self.put(path, Body::File(bytes.to_vec()));
+    }
+
+    pub fn put(&mut self, path: &RelPath, body: Body) {
+        let parent = path.parent();
+        if !parent.is_root() && !self.items.contains_key(&parent) {
+            self.put(&parent, Body::Dir);
+        }
+        if self.items.get(path).is_some_and(|item| item.kind() == Kind::Dir) && body == Body::Dir {
+            return;
+        }
+        self.remove(path);
+        let stamp = self.stamp();
+        let mode = if let Body::Link(_) = body { 0 } else { 0o640 };
+        let meta = Meta { mode, mtime: Time { secs: stamp as i64, nanos: 5 } };
+        self.items.insert(path.clone(), Item { meta, body, stamp });
+    }
+
+    pub fn remove(&mut self, path: &RelPath) {
+        self.items.retain(|other, _| !other.is_at_or_below(path));
+    }
+
+    pub fn set_mtime(&mut self, path: &RelPath) {
+        let secs = self.stamp() as i64;
+        self.items.get_mut(path).expect("it is there").meta.mtime.secs = secs;
+    }
+
+    /// Renames; what stands at `to` goes.
+    pub fn rename(&mut self, from: &RelPath, to: &RelPath) {
+        let moved: Vec<_> = self.items.keys().filter(|path| path.is_at_or_below(from)).cloned().collect();
+        let moved: Vec<_> = moved.into_iter().map(|path| (path.clone(), self.items.remove(&path))).collect();
+        self.remove(to);
+        for (path, item) in moved {
+            let below = &path.as_bytes()[from.as_bytes().len()..];
+            let path = RelPath::parse(&[to.as_bytes(), below].concat()).expect("a path");
+            self.items.insert(path, item.expect("it is there"));
+        }
+    }
+
+    pub fn scan(&self) -> Source {
+        let tree = tree_of(&self.items, |item| Content::Whole(item.leaf_hash()));
+        Source {
+            tree,
+            untouched: self.untouched.clone(),
+            saw_deletes: self.saw_deletes,
+            is_suspect: self.is_suspect,
+        }
+    }
+
+    pub fn restart(&mut self) {
+        self.deltas.clear();
+    }
+
+    pub fn is_open(&self, id: u64) -> bool {
+        self.deltas.contains_key(&id)
+    }
+
+    pub fn n_open(&self) -> usize {
+        self.deltas.len()
+    }
+
+    pub fn act(&mut self, action: Action, replies: &mut Vec<Reply>) {
+        match action {
+            Action::ReadBatch { batch, wants } => {
+                let read = wants.iter().map(|want| self.read(want)).collect();
+                replies.push(Reply::Batch(batch, read));
+            }
+            Action::OpenDelta { id, want, basis } => {
+                let delta = Delta {
+                    want,
+                    at: 0,
+                    basis,
+                    tags: None,
+                    has_asked: false,
+                    is_pulled: false,
+                    repair: None,
+                };
+                self.deltas.insert(id, delta);
+            }
+            Action::Pull { id } => {
+                assert!(self.deltas.contains_key(&id), "a pull of what is not open");
+                self.pull(id, replies);
+            }
+            Action::Answer { id, answer } => {
+                if let (Some(delta), Down::Groups { tags, .. }) = (self.deltas.get_mut(&id), answer) {
+                    delta.tags = Some(tags.into_vec());
+                    if std::mem::take(&mut delta.is_pulled) {
+                        self.pull(id, replies);
+                    }
+                }
+            }
+            Action::Repair { id, values, .. } => {
+                let delta = self.deltas.get_mut(&id).expect("a repair of what is open");
+                let bytes = self.items.get(&delta.want.path).map(|item| item.bytes().to_vec());
+                let bytes = bytes.unwrap_or_default();
+                let differs = |(index, group): (usize, &[u8])| {
+                    (values.get(index) != Some(&ContentHash::of(group).0)).then_some(index)
+                };
+                delta.repair = Some(bytes.chunks(GROUP).enumerate().filter_map(differs).collect());
+            }
+            Action::CloseDelta { id } => {
+                assert!(self.deltas.remove(&id).is_some(), "closed twice");
+            }
+            Action::Rescan { .. } => replies.push(Reply::Scanned(self.scan())),
+            other => panic!("{other:?} is not for the source"),
+        }
+    }
+
+    fn read(&mut self, want: &Want) -> Result<Vec<u8>, Unready> {
+        if self.unreadable.contains(&want.path) {
+            return Err(Unready::Unreadable("no".into()));
+        }
+        match self.items.get(&want.path) {
+            Some(item) if item.kind() == want.leaf.kind && item.leaf() == want.leaf => {
+                let bytes = item.bytes().to_vec();
+                self.history.insert(ContentHash::of(&bytes), bytes.clone());
+                self.literal_bytes += bytes.len() as u64;
+                Ok(bytes)
+            }
+            _ => Err(Unready::Changed),
+        }
+    }
+
+    fn pull(&mut self, id: u64, replies: &mut Vec<Reply>) {
+        self.n_frames += 1;
+        if let Some((left, path, bytes)) = self.edit_at.take() {
+            match left {
+                0 => self.write(&path, &bytes),
+                _ => self.edit_at = Some((left - 1, path, bytes)),
+            }
+        }
+        let delta = self.deltas.get_mut(&id).expect("it is open");
+        let want = delta.want.clone();
+        let target = match self.items.get(&want.path) {
+            Some(item) if item.kind() == Kind::File && item.leaf() == want.leaf => item.bytes().to_vec(),
+            _ => return replies.push(Reply::Unready(id, Unready::Changed)),
+        };
+        self.history.insert(ContentHash::of(&target), target.clone());
+        if let Some(groups) = &mut delta.repair {
+            return replies.push(match groups.pop() {
+                Some(index) => {
+                    let at = index * GROUP;
+                    let bytes = target[at..target.len().min(at + GROUP)].to_vec();
+                    Reply::Frame(id, DeltaFrame { at: at as u64, ops: vec![Op::Literal(bytes)] })
+                }
+                None => Reply::Finished(id),
+            });
+        }
+        let basis = delta.basis.clone();
+        let known = basis.as_ref().and_then(|known| self.history.get(&known.hash?));
+        if known.is_none() && basis.is_some() && delta.tags.is_none() {
+            delta.is_pulled = true;
+            if !std::mem::replace(&mut delta.has_asked, true) {
+                replies.push(Reply::Ask(id, Ask::Groups { level: 0, first: 0, n: 8_192 }));
+            }
+            return;
+        }
+        if delta.at == target.len() {
+            return replies.push(Reply::Finished(id));
+        }
+        let start = delta.at;
+        let end = target.len().min(start + FRAME);
+        let mut ops = Vec::new();
+        let basis_size = basis.as_ref().map_or(0, |known| known.size as usize);
+        let tags = delta.tags.clone().unwrap_or_default();
+        for at in (start..end).step_by(BLOCK) {
+            let block = &target[at..end.min(at + BLOCK)];
+            let is_same = match known {
+                Some(basis) => basis.get(at..at + block.len()) == Some(block),
+                None => {
+                    let group = at / GROUP * GROUP;
+                    let group_bytes = &target[group..target.len().min(group + GROUP)];
+                    group + group_bytes.len() <= basis_size
+                        && tags.get(at / GROUP) == Some(&ContentHash::of(group_bytes).tag())
+                }
+            };
+            push_op(&mut ops, block, is_same);
+        }
+        for op in &ops {
+            self.literal_bytes += op.wire_bytes() as u64;
+        }
+        delta.at = end;
+        replies.push(Reply::Frame(id, DeltaFrame { at: start as u64, ops }));
+    }
+}
+
+fn push_op(ops: &mut Vec<Op>, block: &[u8], is_same: bool) {
+    match (ops.last_mut(), is_same) {
+        (Some(Op::Same { len }), true) => *len += block.len() as u64,
+        (Some(Op::Literal(bytes)), false) => bytes.extend(block),
+        (_, true) => ops.push(Op::Same { len: block.len() as u64 }),
+        (_, false) => ops.push(Op::Literal(block.to_vec())),
+    }
+}
