@@ -1,6 +1,6 @@
 //! Random edits of a tree, then a push: the trees are equal, and a second push sends nothing.
 //!
-//! `STRAIT_ROUNDS=n` makes it long, `STRAIT_SEED=n` repeats a run (`docs/operations.md`).
+//! `STRAIT_ROUNDS=n` makes it long, `STRAIT_SEED=n` repeats a run (`docs/testing.md`).
 
 mod faults;
 

@@ -251,7 +251,8 @@ impl Keeper {
         self.dirs = scanned.dirs;
         self.findings = scanned.findings;
         if self.number == 0 {
-            tell_notes(&self.findings, progress.with_attributes.load(Ordering::Relaxed), self.events);
+            let n_attributes = progress.with_attributes.load(Ordering::Relaxed);
+            tell_notes(&self.findings, n_attributes, self.events);
         }
         self.publish();
         Ok(())

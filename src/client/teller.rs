@@ -12,15 +12,31 @@ const TELL_EVERY: Duration = Duration::from_millis(250);
 /// Says what is not carried over.
 pub fn tell_notes(findings: &Findings, n_attributes: u64, events: &dyn Report) {
     let Notes { n_hardlinked, n_other_owner, n_masked_modes } = findings.notes;
-    let note = |n: u64, text: &str| {
-        if n > 0 {
-            events.event(Event::Note { text: format!("{text}: {n}") });
-        }
+    let note = |n: u64, one: &str, many: &str| match n {
+        0 => {}
+        1 => events.event(Event::Note { text: format!("1 {one}") }),
+        n => events.event(Event::Note { text: format!("{n} {many}") }),
     };
-    note(n_hardlinked, "each name is sent as a file of its own; files with more than one name");
-    note(n_other_owner, "owners are not kept; entries of another owner than the source directory's");
-    note(n_masked_modes, "setuid, setgid and sticky bits are not kept; entries that have them");
-    note(n_attributes, "extended attributes and ACLs are not kept; files that have them");
+    note(
+        n_hardlinked,
+        "file has more than one name; each name is sent as a file of its own",
+        "files have more than one name; each name is sent as a file of its own",
+    );
+    note(
+        n_other_owner,
+        "entry belongs to another owner than the source directory; owners are not kept",
+        "entries belong to another owner than the source directory; owners are not kept",
+    );
+    note(
+        n_masked_modes,
+        "entry has setuid, setgid or sticky bits; these are not kept",
+        "entries have setuid, setgid or sticky bits; these are not kept",
+    );
+    note(
+        n_attributes,
+        "file has extended attributes or an ACL; these are not kept",
+        "files have extended attributes or ACLs; these are not kept",
+    );
     if findings.has_own_folder {
         events.event(Event::Note { text: "the folder .strait of the source is left out".into() });
     }

@@ -4,10 +4,10 @@
 //! worked out on a tree of its own: each one is made there before it is planned, so that whatever
 //! is found, the changes fit together; what is not found here is sent as a new entry.
 
-use crate::model::{ContentHash, Dir, Kind, Node, RelPath, Tree};
+use crate::model::{ContentHash, Dir, Kind, Name, Node, RelPath, Tree};
 use crate::plan::change::{Change, apply};
 use crate::plan::changes::{holds_untouched, is_untouched};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 /// Looking again after each round finds moves inside of what was moved; deeper trees stop here.
 const ROUNDS: usize = 32;
@@ -132,29 +132,35 @@ fn movable(node: &Node) -> Option<(Kind, ContentHash)> {
     node.hash().filter(|_| worth).map(|hash| (node.kind(), hash))
 }
 
-/// Pairs (from, to) of equal hash. Each path is used once; of several sources the one of the same
-/// name is taken, else the first.
+/// Pairs (from, to) of equal hash. Each path is used once; of several sources one of the same name
+/// is taken, else the first that is left. Linear also when all contents are the same.
 fn match_by_hash(difference: &Difference, kind: Kind) -> Vec<(RelPath, RelPath)> {
-    let mut sources: HashMap<ContentHash, Vec<RelPath>> = HashMap::new();
-    for (path, of_kind, hash) in &difference.sources {
-        if *of_kind == kind {
-            sources.entry(*hash).or_default().push(path.clone());
-        }
+    let of_kind = |(_, of_kind, _): &&(RelPath, Kind, ContentHash)| *of_kind == kind;
+    let name = |path: &RelPath| path.split().map(|(_, name)| name);
+    let targets: Vec<_> = difference.targets.iter().filter(of_kind).collect();
+    let wanted: HashSet<ContentHash> = targets.iter().map(|(_, _, hash)| *hash).collect();
+    let mut named: HashMap<(ContentHash, Option<Name>), VecDeque<&RelPath>> = HashMap::new();
+    let mut in_order: HashMap<ContentHash, VecDeque<&RelPath>> = HashMap::new();
+    for (path, _, hash) in
+        difference.sources.iter().filter(of_kind).filter(|(_, _, hash)| wanted.contains(hash))
+    {
+        named.entry((*hash, name(path))).or_default().push_back(path);
+        in_order.entry(*hash).or_default().push_back(path);
     }
-    let mut pairs = Vec::new();
-    for (target, of_kind, hash) in &difference.targets {
-        if *of_kind != kind {
-            continue;
-        }
-        let Some(candidates) = sources.get_mut(hash).filter(|candidates| !candidates.is_empty()) else {
-            continue;
-        };
-        let name = target.split().map(|(_, name)| name);
-        let same_name = |path: &RelPath| path.split().map(|(_, name)| name) == name;
-        let index = candidates.iter().position(same_name).unwrap_or(0);
-        pairs.push((candidates.remove(index), target.clone()));
+    let mut used: HashSet<&RelPath> = HashSet::new();
+    let mut froms: Vec<Option<&RelPath>> = Vec::with_capacity(targets.len());
+    for (target, _, hash) in &targets {
+        let from = named.get_mut(&(*hash, name(target))).and_then(VecDeque::pop_front);
+        used.extend(from);
+        froms.push(from);
     }
-    pairs
+    for ((_, _, hash), from) in targets.iter().zip(&mut froms).filter(|(_, from)| from.is_none()) {
+        let candidates = in_order.get_mut(hash);
+        *from = candidates
+            .and_then(|left| std::iter::from_fn(|| left.pop_front()).find(|path| used.insert(path)));
+    }
+    let pairs = froms.into_iter().zip(targets);
+    pairs.filter_map(|(from, (target, _, _))| Some((from?.clone(), target.clone()))).collect()
 }
 
 /// Pairs of directories that hold mostly the same files at the same places below them: moved, and
@@ -230,19 +236,20 @@ fn carry_out(pairs: Vec<(RelPath, RelPath)>, have: &mut Tree, want: &Tree, chang
             pending.insert(from, to);
         }
     }
+    // Who waits for a name: each is wanted by one at most.
+    let mut waiting: HashMap<RelPath, RelPath> =
+        pending.iter().map(|(from, to)| (to.clone(), from.clone())).collect();
+    let is_free = |to: &RelPath| !pending.contains_key(to);
+    let mut free: VecDeque<RelPath> =
+        pending.iter().filter(|(_, to)| is_free(to)).map(|(from, _)| from.clone()).collect();
     while !pending.is_empty() {
-        let free: Vec<RelPath> = pending
-            .iter()
-            .filter(|(_, to)| !pending.contains_key(*to))
-            .map(|(from, _)| from.clone())
-            .collect();
-        if free.is_empty() {
-            swap_one(&mut pending, have, changes);
-        }
-        for from in free {
-            if let Some(to) = pending.remove(&from) {
+        match free.pop_front() {
+            Some(from) => {
+                let Some(to) = pending.remove(&from) else { continue };
+                free.extend(waiting.remove(&from));
                 move_one(from, to, have, want, changes);
             }
+            None => swap_one(&mut pending, &mut waiting, have, changes),
         }
     }
 }
@@ -256,6 +263,16 @@ fn is_nested(path: &RelPath, taken: &BTreeSet<RelPath>) -> bool {
 }
 
 fn move_one(from: RelPath, to: RelPath, have: &mut Tree, want: &Tree, changes: &mut Vec<Change>) {
+    // The usual case needs no second tree, which would share its directories and so copy them.
+    let kind = |path: &RelPath| have.get(path).map(Node::kind);
+    let is_free = kind(&to).is_none_or(|there| there == Kind::File && kind(&from) == Some(Kind::File));
+    if is_free && have.dir(&to.parent()).is_some() {
+        let change = Change::Move { from, to };
+        if apply(have, &change).is_ok() {
+            changes.push(change);
+        }
+        return;
+    }
     let mut tried = have.clone();
     let mut steps = Vec::new();
     if !make_parents(&to, &mut tried, want, &mut steps) {
@@ -299,7 +316,12 @@ fn make_parents(path: &RelPath, have: &mut Tree, want: &Tree, steps: &mut Vec<Ch
 }
 
 /// Breaks a ring: after a swap one of its contents is in place, and the rest is a smaller ring.
-fn swap_one(pending: &mut BTreeMap<RelPath, RelPath>, have: &mut Tree, changes: &mut Vec<Change>) {
+fn swap_one(
+    pending: &mut BTreeMap<RelPath, RelPath>,
+    waiting: &mut HashMap<RelPath, RelPath>,
+    have: &mut Tree,
+    changes: &mut Vec<Change>,
+) {
     let Some((from, to)) = pending.pop_first() else { return };
     let change = Change::Swap { a: from.clone(), b: to.clone() };
     if apply(have, &change).is_err() {
@@ -310,6 +332,7 @@ fn swap_one(pending: &mut BTreeMap<RelPath, RelPath>, have: &mut Tree, changes: 
     if let Some(next) = pending.remove(&to)
         && next != from
     {
+        waiting.insert(next.clone(), from.clone());
         pending.insert(from, next);
     }
 }

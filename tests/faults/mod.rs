@@ -5,6 +5,7 @@
 
 pub mod edits;
 pub mod tree;
+pub mod versions;
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -1,0 +1,174 @@
+//! `kill -9` of either side at random moments: nothing half made is ever to be seen, and after a restart
+//! both sides find together by themselves.
+//!
+//! `STRAIT_CYCLES=n` makes it long, `STRAIT_SEED=n` repeats the edits (`docs/testing.md`).
+
+mod faults;
+#[path = "kill/load.rs"]
+mod load;
+#[path = "kill/shapes.rs"]
+mod shapes;
+
+use faults::edits::Editor;
+use faults::versions::{Versions, is_old_or_new};
+use faults::{Rng, Running, Yard, free_port, number, tree};
+use load::Load;
+use shapes::SHAPES;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How many of each shape one batch holds.
+const INSTANCES: usize = 4;
+
+fn sleep_below(rng: &mut Rng, most_ms: usize) {
+    std::thread::sleep(Duration::from_micros(rng.below(most_ms * 1_000) as u64));
+}
+
+#[test]
+fn a_watch_survives_kills_of_both_sides_under_load() {
+    let mut rng = Rng::seeded("kill, watch");
+    let yard = Yard::new();
+    let mut load = Load::new(&yard.src, yard.path.join("aside"));
+    let port = free_port();
+    let (mut server, mut watch) = (yard.serve(port), yard.watch(port));
+    for cycle in 0..number("STRAIT_CYCLES", 10) {
+        let what = format!("cycle {cycle}");
+        for _ in 0..rng.below(60) {
+            load.step(&mut rng);
+            sleep_below(&mut rng, 8);
+        }
+        let victims = rng.below(4);
+        if victims != 0 {
+            server.kill();
+            load.versions.hold_all_of(&yard.dest, &what);
+        }
+        (0..rng.below(5)).for_each(|_| load.step(&mut rng));
+        if victims <= 1 {
+            watch.kill();
+            watch = yard.watch(port);
+        }
+        if victims != 0 {
+            server = yard.serve(port);
+        }
+        if cycle % 4 == 3 {
+            yard.converges(&what);
+        }
+    }
+    yard.converges("the end");
+    assert!(server.is_alive() && watch.is_alive());
+    watch.kill();
+    yard.push(Some(port)).is_in_step("after everything");
+    yard.is_in_step("after everything");
+}
+
+#[test]
+fn a_push_survives_kills_of_both_sides() {
+    let mut rng = Rng::seeded("kill, push");
+    let yard = Yard::new();
+    let editor = Editor { root: yard.src.clone(), largest_bytes: 3 << 20 };
+    let mut versions = Versions::default();
+    let port = free_port();
+    let mut server = yard.serve(port);
+    for cycle in 0..number("STRAIT_CYCLES", 8) {
+        let what = format!("cycle {cycle}");
+        (0..10 + rng.below(60)).for_each(|_| editor.edit(&mut rng));
+        versions.note_tree(&yard.src);
+        // Some kills in a row: each push goes on from what the last one left.
+        for _ in 0..rng.below(3) {
+            let mut push = start_push(&yard, port);
+            push.wait_for("\"connected\"");
+            sleep_below(&mut rng, 120);
+            if rng.chance(2) {
+                push.kill();
+            } else {
+                server.kill();
+                versions.hold_all_of(&yard.dest, &what);
+                server = yard.serve(port);
+                push.ended().is_in_step(&what);
+                yard.is_in_step(&what);
+            }
+            versions.hold_all_of(&yard.dest, &what);
+        }
+        yard.push(Some(port)).is_in_step(&what);
+        yard.is_in_step(&what);
+    }
+}
+
+#[test]
+fn batches_of_hard_shapes_survive_a_kill_of_the_server_in_the_middle() {
+    let mut rng = Rng::seeded("kill, shapes");
+    let yard = Yard::new();
+    let port = free_port();
+    let mut server = yard.serve(port);
+    let mut n_between = 0;
+    let n_cycles = number("STRAIT_CYCLES", 6);
+    for cycle in 0..n_cycles {
+        let what = format!("cycle {cycle}");
+        for_each_shape(&yard.src, |shape, dir| {
+            let _ = std::fs::remove_dir_all(dir);
+            std::fs::create_dir(dir).unwrap();
+            (shape.begin)(dir, &format!("version {cycle}"));
+        });
+        yard.push(Some(port)).is_in_step(&what);
+        yard.is_in_step(&what);
+        let old = tree::read(&yard.src);
+        for_each_shape(&yard.src, |shape, dir| (shape.change)(dir, &format!("version {cycle}")));
+        let new = tree::read(&yard.src);
+        let push = start_push(&yard, port);
+        wait_for_first_sight(&yard, &push, &old, &new, &mut rng);
+        server.kill();
+        let between = tree::read(&yard.dest);
+        n_between += usize::from(between != old && between != new);
+        shapes_are_old_or_new(&between, &old, &new, &what);
+        server = yard.serve(port);
+        push.ended().is_in_step(&what);
+        yard.is_in_step(&what);
+    }
+    println!("{n_between} of {n_cycles} kills came in the middle");
+}
+
+/// Returns when one of the paths that change, any of them, is seen to have changed: in the middle.
+fn wait_for_first_sight(yard: &Yard, push: &Running, old: &tree::Seens, new: &tree::Seens, rng: &mut Rng) {
+    let paths: Vec<_> = old.iter().filter(|(path, seen)| new.get(*path) != Some(seen)).collect();
+    let path = yard.dest.join(rng.pick(&paths).0);
+    let look = || std::fs::symlink_metadata(&path).ok().map(|meta| (meta.ino(), meta.mtime_nsec()));
+    let before = look();
+    push.wait_for("\"connected\"");
+    let until = Instant::now() + Duration::from_millis(500);
+    while look() == before && Instant::now() < until {
+        std::thread::sleep(Duration::from_micros(50));
+    }
+    sleep_below(rng, 4);
+}
+
+fn start_push(yard: &Yard, port: u16) -> Running {
+    let (src, port) = (yard.src.to_str().unwrap(), port.to_string());
+    let words = ["push", src, "-a", "--allow-mass-delete", "--json", "--host", "127.0.0.1", "--port", &port];
+    yard.start("push", &words)
+}
+
+fn for_each_shape(src: &Path, work: impl Fn(&shapes::Shape, &Path)) {
+    for shape in &SHAPES {
+        for instance in 0..INSTANCES {
+            work(shape, &src.join(format!("{}-{instance}", shape.name)));
+        }
+    }
+}
+
+fn shapes_are_old_or_new(between: &tree::Seens, old: &tree::Seens, new: &tree::Seens, what: &str) {
+    let is_of_ring = |path: &Path| {
+        let top = path.iter().next().unwrap().to_str().unwrap();
+        SHAPES.iter().any(|shape| shape.is_ring && top.starts_with(shape.name))
+    };
+    let (rings, others) = between.clone().into_iter().partition(|(path, _)| is_of_ring(path));
+    is_old_or_new(&others, old, new).unwrap_or_else(|path| panic!("{what}: {path:?} is neither old nor new"));
+    let known = |seens: &tree::Seens| {
+        seens.values().filter_map(hash_of).collect::<std::collections::BTreeSet<[u8; 32]>>()
+    };
+    assert!(known(&rings).is_subset(&known(old)), "{what}: a ring holds a content that nobody has");
+}
+
+fn hash_of(seen: &tree::Seen) -> Option<[u8; 32]> {
+    if let tree::Seen::File { hash, .. } = seen { Some(*hash) } else { None }
+}
