@@ -284,17 +284,20 @@ fn host_name() -> String {
         .unwrap_or_else(|_| "a client".to_owned())
 }
 
-async fn stop_on_signal(stopper: watch::Sender<bool>, events: &'static dyn Report) {
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return;
-    };
-    let why = tokio::select! {
-        _ = interrupt.recv() => "interrupted",
-        _ = terminate.recv() => "told to end",
-    };
-    events.event(Event::Stopping { why: why.to_owned() });
-    stopper.send_replace(true);
-    std::future::pending::<()>().await;
+/// Listens for the signals from the moment of the call on: before, they would end the process at once.
+fn stop_on_signal(
+    stopper: watch::Sender<bool>,
+    events: &'static dyn Report,
+) -> impl Future<Output = ()> + Send + 'static {
+    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    async move {
+        let (Ok(mut interrupt), Ok(mut terminate)) = signals else { return };
+        let why = tokio::select! {
+            _ = interrupt.recv() => "interrupted",
+            _ = terminate.recv() => "told to end",
+        };
+        events.event(Event::Stopping { why: why.to_owned() });
+        stopper.send_replace(true);
+        std::future::pending::<()>().await;
+    }
 }

@@ -108,8 +108,8 @@ async fn serve(options: ServerOptions, events: &'static dyn Report) -> Result<Ou
         shown_host(address),
         address.port()
     );
-    tell_listening(&harbour, address.to_string(), Some(line));
     tokio::spawn(stop_on_signal(stopper, events));
+    tell_listening(&harbour, address.to_string(), Some(line));
     listen(harbour.clone(), listener, ServerTls::new(&identity), door).await;
     harbour.warm.end().await;
     harbour.shore.known.sync();
@@ -197,18 +197,21 @@ fn shown_host(address: SocketAddr) -> String {
     address.ip().to_string()
 }
 
-async fn stop_on_signal(stopper: watch::Sender<bool>, events: &'static dyn Report) {
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return;
-    };
-    let why = tokio::select! {
-        _ = interrupt.recv() => "interrupted",
-        _ = terminate.recv() => "told to end",
-    };
-    events.event(Event::Stopping { why: why.to_owned() });
-    stopper.send_replace(true);
-    // Hold the channel: dropping it would look like another stop.
-    std::future::pending::<()>().await;
+/// Listens for the signals from the moment of the call on: before, they would end the process at once.
+fn stop_on_signal(
+    stopper: watch::Sender<bool>,
+    events: &'static dyn Report,
+) -> impl Future<Output = ()> + Send + 'static {
+    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    async move {
+        let (Ok(mut interrupt), Ok(mut terminate)) = signals else { return };
+        let why = tokio::select! {
+            _ = interrupt.recv() => "interrupted",
+            _ = terminate.recv() => "told to end",
+        };
+        events.event(Event::Stopping { why: why.to_owned() });
+        stopper.send_replace(true);
+        // Hold the channel: dropping it would look like another stop.
+        std::future::pending::<()>().await;
+    }
 }

@@ -130,7 +130,8 @@ fn with_own_mounts(world: &World, line: &str) -> Option<Ran> {
     if !is_root() {
         command.args(["--user", "--map-root-user"]);
     }
-    command.args(["--mount", "sh", "-c", line]);
+    // A name space of processes ends with its first one: nothing of it outlives the test.
+    command.args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", line]);
     let ran = Running::start(command).ended();
     if !is_root() && ran.code == Some(1) && ran.all().contains("unshare") {
         println!("skipped: needs root or user namespaces");
