@@ -10,6 +10,7 @@
 mod disk;
 // mod efficiency;
 // mod hostile;
+mod misfits;
 mod moves;
 mod property;
 mod scenarios;
