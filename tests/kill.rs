@@ -148,6 +148,27 @@ fn start_push(yard: &Yard, port: u16) -> Running {
     yard.start("push", &words)
 }
 
+/// What was missing in the stage was taken for a drift of the tree: the push listed and tried again
+/// for ever, and said nothing.
+#[test]
+fn a_push_whose_server_lost_its_stage_ends_and_says_why() {
+    let yard = Yard::new();
+    let port = free_port();
+    let mut server = yard.serve(port);
+    std::fs::write(yard.src.join("old"), "old").unwrap();
+    yard.push(Some(port)).is_in_step("before");
+    std::fs::remove_dir(yard.dest.join(".strait/stage")).unwrap();
+    std::fs::write(yard.src.join("small"), "small").unwrap();
+    std::fs::write(yard.src.join("large"), vec![7; 300_000]).unwrap();
+    let ended = yard.push(Some(port));
+    assert_eq!(ended.status.code(), Some(1), "{}{}", ended.out, ended.err);
+    assert_eq!(ended.out.matches("\"skipped\"").count(), 2, "{}", ended.out);
+    server.kill();
+    let _server = yard.serve(port);
+    yard.push(Some(port)).is_in_step("after a restart");
+    yard.is_in_step("after a restart");
+}
+
 fn for_each_shape(src: &Path, work: impl Fn(&shapes::Shape, &Path)) {
     for shape in &SHAPES {
         for instance in 0..INSTANCES {

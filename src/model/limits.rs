@@ -114,6 +114,8 @@ pub const HOLE_BYTES: usize = 64 * KIB;
 pub const REPAIR_ROUNDS: u8 = 3;
 /// How often a file that changes while it is read is tried in one pass.
 pub const SOURCE_TRIES: u32 = 5;
+/// Refusals in a row that say the destination is not as listed, before a change counts as refused.
+pub const MISFIT_TRIES: u32 = 5;
 /// Walks in a minute without agreement before the sender backs off.
 pub const WALKS_A_MINUTE: usize = 3;
 

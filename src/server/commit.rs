@@ -3,7 +3,7 @@
 //! The order is always the same: staged data is synced, names change in order, directories get
 //! their metadata back, directories are synced, and only then is anything acknowledged.
 
-use super::refusal::refusal_of;
+use super::refusal::{refusal_of, refusal_of_stage};
 use super::shore::Shore;
 use super::stage::Stage;
 use crate::disk::{Destination, DestinationError, FileType, Stat};
@@ -142,10 +142,10 @@ impl Group<'_> {
         meta: &Meta,
     ) -> Result<(), Refusal> {
         let destination = &self.shore.destination;
-        let fail = |error: DestinationError| refusal_of(&error);
-        let mut ready = self.stage.take(destination, staged, meta).map_err(fail)?;
+        let of_stage = |error: DestinationError| refusal_of_stage(&error);
+        let mut ready = self.stage.take(destination, staged, meta).map_err(of_stage)?;
         if !self.is_large {
-            ready.file.sync().map_err(fail)?;
+            ready.file.sync().map_err(of_stage)?;
         }
         let stat = destination.install(ready.file, path).map_err(|not| refusal_of(&not.error))?;
         if stat.meta() != *meta {

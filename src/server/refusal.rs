@@ -5,6 +5,9 @@ use crate::disk::DestinationError;
 use crate::model::{Name, Tag};
 use crate::proto::message::Refusal;
 
+/// The system's error for a name that is not there.
+const ENOENT: i32 = 2;
+
 /// What the sender is told of a fault of the destination.
 pub fn refusal_of(error: &DestinationError) -> Refusal {
     match error {
@@ -27,6 +30,17 @@ pub fn refusal_of(error: &DestinationError) -> Refusal {
         DestinationError::KindUnfit { .. } => Refusal::KindUnfit,
         DestinationError::OtherDevice { .. } => Refusal::OtherDevice,
         DestinationError::Io { error, .. } => Refusal::Io { errno: error.raw_os_error().unwrap_or(5) },
+    }
+}
+
+/// What the sender is told of a fault of the stage: what is missing there is nothing that another
+/// look at the tree could find.
+pub fn refusal_of_stage(error: &DestinationError) -> Refusal {
+    match refusal_of(error) {
+        Refusal::Drifted { .. } | Refusal::NoParent | Refusal::WrongKind | Refusal::NotEmpty => {
+            Refusal::Io { errno: ENOENT }
+        }
+        why => why,
     }
 }
 

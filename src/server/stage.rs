@@ -1,7 +1,7 @@
 //! Staging: transfers and packs become files in the stage, hashed while they are written.
 
 use super::contents::KnownContents;
-use super::refusal::{refusal_of, refusal_of_rebuild};
+use super::refusal::{refusal_of_rebuild, refusal_of_stage};
 use crate::delta::index::Indexer;
 use crate::delta::ops::Op;
 use crate::delta::rebuild::{Bases, Sink, rebuild};
@@ -62,7 +62,7 @@ impl Stage {
         for (index, basis) in bases.iter().enumerate() {
             open.push(open_basis(destination, basis).ok_or(Refusal::BasisGone { index: index as u32 })?);
         }
-        let file = destination.stage().map_err(|error| refusal_of(&error))?;
+        let file = destination.stage().map_err(|error| refusal_of_stage(&error))?;
         let indexer = Some(Indexer::new(size));
         self.filling.insert(id, Filling { file, bases: OpenBases(open), indexer, size, at: 0 });
         Ok(())
@@ -94,7 +94,7 @@ impl Stage {
                 StageSink { file: &mut filling.file, indexer: filling.indexer.as_mut(), at, failed: None };
             let result = rebuild(op, at, &mut filling.bases, &mut sink);
             at += match (result, sink.failed) {
-                (_, Some(error)) => return Err(refusal_of(&error)),
+                (_, Some(error)) => return Err(refusal_of_stage(&error)),
                 (Err(error), None) => return Err(refusal_of_rebuild(&error)),
                 (Ok(n), None) => n,
             };
@@ -113,7 +113,9 @@ impl Stage {
         let Some(mut filling) = self.filling.remove(&id) else { return Err(Refusal::Cancelled) };
         let index = match filling.indexer.take() {
             Some(indexer) => indexer.finish(),
-            None => index_staged(&mut filling.file, filling.size).map_err(|error| refusal_of(&error))?,
+            None => {
+                index_staged(&mut filling.file, filling.size).map_err(|error| refusal_of_stage(&error))?
+            }
         };
         if index.hash == hash && index.size == filling.size {
             known.keep(&index);
@@ -162,7 +164,7 @@ impl Stage {
                 Ok(number) => drop(self.packed.insert((id, index as u32), (number, *content_hash))),
                 Err(error) => {
                     self.drop_change(destination, id);
-                    return Err(refusal_of(&error));
+                    return Err(refusal_of_stage(&error));
                 }
             }
         }

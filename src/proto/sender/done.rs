@@ -1,7 +1,8 @@
 //! Acknowledgements and refusals.
 
 use super::{Action, Breach, News, RETRY_MS, RefusedEntry, SAVE_MS, Sender};
-use crate::model::ContentHash;
+use crate::model::limits::MISFIT_TRIES;
+use crate::model::{ContentHash, RelPath};
 use crate::plan::change::{Change, apply};
 use crate::proto::message::*;
 
@@ -33,6 +34,7 @@ impl Sender {
                     self.without_basis.remove(change.path());
                     self.singly.remove(change.path());
                     self.tries.remove(change.path());
+                    self.misfit_tries.remove(change.path());
                     self.tell(News::Done { change, existed });
                 }
             }
@@ -81,7 +83,14 @@ impl Sender {
 
     fn refused_change(&mut self, change: Change, why: &Refusal) {
         let path = change.path().clone();
-        let next_step = why.next_step();
+        let next_step = match why.next_step() {
+            // To list and try the same for ever would help nobody, and say nothing.
+            NextStep::Compare if self.is_hopeless(&path) => {
+                self.in_doubt = true;
+                NextStep::Again
+            }
+            next_step => next_step,
+        };
         match next_step {
             NextStep::Compare => {
                 self.in_doubt = true;
@@ -97,5 +106,16 @@ impl Sender {
                 }
             }
         }
+    }
+
+    /// Counts misfits of a path; `true` when there were too many in a row.
+    fn is_hopeless(&mut self, path: &RelPath) -> bool {
+        let tries = self.misfit_tries.entry(path.clone()).or_default();
+        *tries += 1;
+        let is_hopeless = *tries >= MISFIT_TRIES;
+        if is_hopeless {
+            self.misfit_tries.remove(path);
+        }
+        is_hopeless
     }
 }

@@ -116,6 +116,8 @@ pub struct Sender {
     /// Contents that the destination holds; made when first needed, then kept.
     contents: Option<HashSet<ContentHash>>,
     tries: BTreeMap<RelPath, u32>,
+    /// How often in a row a change did not fit what is there, though that was listed again.
+    misfit_tries: BTreeMap<RelPath, u32>,
     held: Option<String>,
     retry_ms: Option<u64>,
     told: Option<(ContentHash, Ending)>,
@@ -183,6 +185,7 @@ impl Sender {
             singly: BTreeSet::new(),
             contents: None,
             tries: BTreeMap::new(),
+            misfit_tries: BTreeMap::new(),
             held: None,
             retry_ms: None,
             told: None,
