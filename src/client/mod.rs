@@ -116,12 +116,11 @@ async fn keep_connected(options: &ClientOptions, mut ashore: Ashore, way: Way, c
         };
         let why = match (connected, sender) {
             (Ok(connection), Some(sender)) => {
-                let mut has_met = false;
-                let end = send(&mut ashore, sender, connection, &mut has_met).await;
-                if has_met {
+                let (end, reached) = send(&mut ashore, sender, connection).await;
+                if reached.is_worth {
                     backoff.reset();
-                    has_told = false;
                 }
+                has_told &= !reached.has_met;
                 match end_of(end, &ashore) {
                     Ok(outcome) => return outcome,
                     Err(why) => why,
@@ -189,7 +188,12 @@ fn end_of(end: End, ashore: &Ashore) -> Result<Outcome, String> {
             let is_about_keys = matches!(code, RefuseCode::NotAuthorised | RefuseCode::Rights);
             Ok(if is_about_keys { Outcome::NotAuthorised } else { Outcome::Failed })
         }
-        End::Broken(why) => {
+        End::Breach(why) if ashore.once => {
+            let text = format!("{why}; install the same version of strait on both sides");
+            ashore.events.event(Event::Error { text });
+            Ok(Outcome::Failed)
+        }
+        End::Broken(why) | End::Breach(why) => {
             ashore.events.event(Event::Disconnected {
                 why: why.clone(),
                 retry_ms: Some(BACKOFF.0.as_millis() as u64),
