@@ -173,11 +173,13 @@ impl Dir {
         let mut bytes_below = 0;
         for node in self.entries.values() {
             match node {
-                Node::Leaf(leaf) if leaf.kind == Kind::File => bytes_below += leaf.size,
+                Node::Leaf(leaf) if leaf.kind == Kind::File => {
+                    bytes_below = u64::saturating_add(bytes_below, leaf.size);
+                }
                 Node::Leaf(_) => {}
                 Node::Dir(dir) => {
                     n_below += dir.n_below();
-                    bytes_below += dir.bytes_below();
+                    bytes_below = bytes_below.saturating_add(dir.bytes_below());
                 }
             }
         }
