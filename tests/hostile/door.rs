@@ -24,11 +24,13 @@ fn a_stranger_learns_nothing() {
     harbour.still_serves();
 }
 
+type Attack<'a> = &'a dyn Fn(&mut Near);
+
 #[test]
 fn greetings_that_are_none_are_answered_by_the_end() {
     let harbour = Harbour::new();
     let long = vec![0; 4_096];
-    let attacks: [(&str, &dyn Fn(&mut Near)); 8] = [
+    let attacks: [(&str, Attack); 8] = [
         ("another protocol", &|near| near.raw(b"GET / HTTP/1.1\r\n\r\n")),
         ("a ping for a greeting", &|near| {
             near.raw(PREFACE);

@@ -58,10 +58,10 @@ impl Far {
     }
 
     pub fn watch(&self, world: &World, more: &[&str]) -> Running {
-        self.start("watch", world, more)
+        self.run("watch", world, more)
     }
 
-    pub fn start(&self, verb: &str, world: &World, more: &[&str]) -> Running {
+    pub fn run(&self, verb: &str, world: &World, more: &[&str]) -> Running {
         let words = self.words(verb, world, more);
         self.client(world).start(&words.iter().map(String::as_str).collect::<Vec<_>>())
     }

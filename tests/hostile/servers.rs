@@ -291,7 +291,7 @@ fn a_server_that_hashes_for_ever_is_waited_for_aloud_and_left_in_order() {
     let far = Far::start(&world, |host| {
         welcome(host);
         let state = RootState::Hashing { done: u64::MAX, total: 1 };
-        while !host.hear_within(Duration::from_millis(20)).is_some_and(|up| up.is_none()) {
+        while host.hear_within(Duration::from_millis(20)).is_none_or(|up| up.is_some()) {
             host.say(&Down::Root { state, why: RootReason::Greeting });
         }
     });
@@ -330,7 +330,7 @@ fn a_push_gives_a_server_up_that_always_hangs_up() {
     let far = Far::start(&world, |host| {
         welcome(host);
     });
-    let push = far.start("push", &world, &["--json", "-v"]);
+    let push = far.run("push", &world, &["--json", "-v"]);
     let until = Instant::now() + Duration::from_secs(40);
     while push.count("error") == 0 {
         assert!(Instant::now() < until, "it tries for ever");
