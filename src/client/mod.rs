@@ -122,13 +122,12 @@ async fn keep_connected(options: &ClientOptions, mut ashore: Ashore, way: Way, c
         let mut was_connected = false;
         let why = match (connected, sender) {
             (Ok(connection), Some(sender)) => {
-                let mut has_met = false;
-                let end = send(&mut ashore, sender, connection, &mut has_met).await;
-                if has_met {
+                let (end, reached) = send(&mut ashore, sender, connection).await;
+                if reached.is_worth {
                     backoff.reset();
-                    has_told = false;
                 }
                 was_connected = matches!(end, End::Broken(_));
+                has_told &= !reached.has_met;
                 match end_of(end, &ashore) {
                     Ok(outcome) => return outcome,
                     Err(why) => why,
@@ -202,7 +201,12 @@ fn end_of(end: End, ashore: &Ashore) -> Result<Outcome, String> {
             let is_about_keys = matches!(code, RefuseCode::NotAuthorised | RefuseCode::Rights);
             Ok(if is_about_keys { Outcome::NotAuthorised } else { Outcome::Failed })
         }
-        End::Broken(why) => Err(why),
+        End::Breach(why) if ashore.once => {
+            let text = format!("{why}; install the same version of strait on both sides");
+            ashore.events.event(Event::Error { text });
+            Ok(Outcome::Failed)
+        }
+        End::Broken(why) | End::Breach(why) => Err(why),
     }
 }
 

@@ -23,6 +23,9 @@ use tokio::sync::{mpsc, watch};
 /// The acknowledged tree is written to the cache at most this often.
 const SAVE_EVERY: Duration = Duration::from_secs(5);
 
+/// A session that held so long was not ended by what it is about.
+const WORTH_AFTER: Duration = Duration::from_secs(5);
+
 /// A destination that hashes for longer than this is waited for aloud.
 const TELL_HASHING_AFTER: Duration = Duration::from_secs(2);
 
@@ -51,16 +54,27 @@ pub enum End {
     },
     /// The link broke or the receiver ended the session.
     Broken(String),
+    /// The receiver does not keep to the protocol: coming again would bring the same.
+    Breach(String),
     /// The source cannot be read.
     Source(String),
+}
+
+/// How far a session came.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reached {
+    /// The receiver let us in.
+    pub has_met: bool,
+    /// It brought something about, or held for a while: another attempt may bring more.
+    pub is_worth: bool,
 }
 
 enum Work {
     Batch(u64, Vec<Result<Vec<u8>, crate::proto::sender::Unready>>),
 }
 
-/// Runs a session to its end. Sets `has_met` once the receiver let us in.
-pub async fn send(ashore: &mut Ashore, sender: Sender, connection: Connection, has_met: &mut bool) -> End {
+/// Runs a session to its end, and says how far it came.
+pub async fn send(ashore: &mut Ashore, sender: Sender, connection: Connection) -> (End, Reached) {
     let started = Instant::now();
     let Connection { reader, writer, traffic, peer, trust, carrier } = connection;
     let (work_tell, work) = mpsc::unbounded_channel();
@@ -78,7 +92,7 @@ pub async fn send(ashore: &mut Ashore, sender: Sender, connection: Connection, h
         saved_at: Instant::now(),
         ended: None,
         ending: None,
-        has_met: false,
+        reached: Reached::default(),
         hashing_since: None,
         started,
     };
@@ -86,10 +100,15 @@ pub async fn send(ashore: &mut Ashore, sender: Sender, connection: Connection, h
     // Of this process there is nothing to say.
     let peer = (!matches!(carrier, Carrier::Local(_))).then_some(peer);
     let end = session.run(ashore, inbox, work, deltas_told, peer, &trust).await;
-    *has_met = session.has_met;
+    let mut reached = session.reached;
+    reached.is_worth |= reached.has_met && started.elapsed() >= WORTH_AFTER;
     session.save(ashore, true);
-    let code = if matches!(end, End::Passed(_)) { ByeCode::Finished } else { ByeCode::Stopping };
-    session.outbox.send(&Up::Bye { code, text: Text::default() });
+    let (code, text) = match &end {
+        End::Passed(_) => (ByeCode::Finished, Text::default()),
+        End::Breach(why) => (ByeCode::Breach, Text::new(why)),
+        _ => (ByeCode::Stopping, Text::default()),
+    };
+    session.outbox.send(&Up::Bye { code, text });
     session.deltas.clear();
     let _ = tokio::time::timeout(Duration::from_secs(5), session.outbox.close()).await;
     match carrier {
@@ -97,7 +116,7 @@ pub async fn send(ashore: &mut Ashore, sender: Sender, connection: Connection, h
         Carrier::Ssh(ssh) => drop(ssh.end().await),
         Carrier::Local(task) => drop(task.await),
     }
-    end
+    (end, reached)
 }
 
 struct Session {
@@ -113,7 +132,7 @@ struct Session {
     saved_at: Instant,
     ended: Option<(String, Option<RefuseCode>)>,
     ending: Option<Ending>,
-    has_met: bool,
+    reached: Reached,
     hashing_since: Option<Instant>,
     started: Instant,
 }
@@ -151,7 +170,7 @@ impl Session {
                 message = inbox.next() => match message {
                     Some(Ok(down)) => {
                         if matches!(down, Down::Welcome(_)) {
-                            self.has_met = true;
+                            self.reached.has_met = true;
                             Connection::remember(trust, &ashore.places, ashore.events);
                             if let Some(peer) = &peer {
                                 ashore.events.event(Event::Connected { peer: peer.clone() });
@@ -159,10 +178,10 @@ impl Session {
                         }
                         let now_ms = self.now_ms();
                         if let Err(breach) = self.sender.receive(down, now_ms) {
-                            self.outbox.send(&Up::Bye { code: ByeCode::Breach, text: Text::new(&breach.to_string()) });
-                            return End::Broken(breach.to_string());
+                            return End::Breach(breach.to_string());
                         }
                     }
+                    Some(Err(error)) if error.is_breach() => return End::Breach(error.to_string()),
                     Some(Err(error)) => return End::Broken(error.to_string()),
                     None => return End::Broken("the server closed the connection".to_owned()),
                 },
@@ -275,7 +294,10 @@ impl Session {
                 }
             }
             News::Streamed { path, target_bytes } => self.pass.streamed(path, target_bytes),
-            News::Done { change, existed } => self.pass.done(&change, existed),
+            News::Done { change, existed } => {
+                self.reached.is_worth = true;
+                self.pass.done(&change, existed);
+            }
             News::Refused { path, why } => self.pass.skipped(&path, why.to_string()),
             News::Unreadable { path, why } => self.pass.skipped(&path, why),
             News::Held(reason) => {
@@ -283,6 +305,7 @@ impl Session {
                 ashore.events.event(Event::Held { reason });
             }
             News::InStep { root, ending } => {
+                self.reached.is_worth = true;
                 if let Some(snapshot) = &self.snapshot {
                     let held = if ending == Ending::Held { self.held.take() } else { None };
                     self.pass.end(root, ending, &snapshot.source.tree, &snapshot.scanned, held);

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
-use super::segment::{SegmentReader, SegmentWriter, Squeeze};
+use super::segment::{SegmentError, SegmentReader, SegmentWriter, Squeeze};
 use crate::model::limits::{KIB, SEGMENT_BYTES};
 use crate::proto::frame::{FrameError, Frames, Message, encode};
 
@@ -39,6 +39,16 @@ pub fn plain(error: &io::Error) -> String {
     }
     let text = error.to_string();
     text.split_once(" (os error").map_or(text.clone(), |(words, _)| words.to_owned())
+}
+
+impl LinkError {
+    /// Whether the peer sent what it must not, rather than the link having failed.
+    pub fn is_breach(&self) -> bool {
+        match self {
+            Self::Pipe(error) => error.get_ref().is_some_and(|inner| inner.is::<SegmentError>()),
+            Self::Frame(_) => true,
+        }
+    }
 }
 
 /// Where messages to the peer go.
@@ -68,9 +78,14 @@ impl<M: Message> Outbox<M> {
         let _ = self.queue.send(frame);
     }
 
+    /// Bytes that wait to be written.
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes.load(Ordering::Relaxed)
+    }
+
     /// Whether so much waits that content should not be added.
     pub fn is_full(&self) -> bool {
-        self.waiting_bytes.load(Ordering::Relaxed) >= FULL_BYTES
+        self.waiting_bytes() >= FULL_BYTES
     }
 
     /// Waits until the outbox is not full.

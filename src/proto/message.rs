@@ -661,6 +661,26 @@ impl Up {
     }
 }
 
+impl Up {
+    /// Content bytes in it: what costs credit.
+    pub fn content_bytes(&self) -> u64 {
+        match self {
+            Up::Delta { ops, .. } => ops.iter().map(|op| op.wire_bytes() as u64).sum(),
+            Up::Pack(pack) => pack.files.iter().map(|file| file.body.content_bytes()).sum(),
+            _ => 0,
+        }
+    }
+}
+
+impl PackBody {
+    fn content_bytes(&self) -> u64 {
+        match self {
+            PackBody::Whole(bytes) | PackBody::Over(bytes) => bytes.len() as u64,
+            PackBody::Same { .. } => 0,
+        }
+    }
+}
+
 impl SetMeta {
     /// New metadata of these entries of a directory, as columns.
     pub fn of(id: ChangeId, dir: RelPath, rows: &[(Name, Meta)]) -> Self {

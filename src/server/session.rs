@@ -6,7 +6,7 @@ use super::tally::Tally;
 use super::worker::{Answer, Worker};
 use crate::client::event::{Event, Report};
 use crate::disk::Progress;
-use crate::model::limits::CREDIT_BYTES;
+use crate::model::limits::{CREDIT_BYTES, GIB};
 use crate::net::link::{Inbox, Outbox};
 use crate::net::{SegmentReader, SegmentWriter, Traffic};
 use crate::proto::frame::Frames;
@@ -22,6 +22,9 @@ use tokio::sync::{mpsc as async_mpsc, watch};
 const TELL_AFTER: Duration = Duration::from_millis(700);
 /// How often a walk or hashing in progress is told.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+
+/// What may wait for a sender that reads more slowly than it asks.
+const UNREAD_BYTES: usize = GIB as usize;
 
 /// A sender that was let in, and the way to it.
 pub struct Guest {
@@ -43,14 +46,7 @@ pub async fn serve_guest(
     let Guest { hello, reader, writer, frames, traffic } = guest;
     let started = Instant::now();
     let now_ms = || started.elapsed().as_millis() as u64;
-    let config = Config {
-        root_id: shore.root_id(),
-        lease: holder.number,
-        keeps: shore.keeps,
-        credit_bytes: CREDIT_BYTES,
-    };
-    let left = shore.known.cache().left(&hello.scope);
-    let mut receiver = Receiver::new(config, &hello, left, now_ms());
+    let mut receiver = machine(&shore, &hello, &holder);
     let mut inbox = Inbox::<Up>::new(reader, frames);
     let outbox = Outbox::<Down>::new(writer);
     let mut disk = Disk::start(shore.clone(), &hello);
@@ -59,6 +55,9 @@ pub async fn serve_guest(
     let why = loop {
         if act(&mut receiver, &outbox, &disk, &mut tally, now_ms()) {
             break "the client has ended the session".to_owned();
+        }
+        if outbox.waiting_bytes() > UNREAD_BYTES {
+            break "the client asks for more than it reads".to_owned();
         }
         let tick_at = tokio::time::Instant::from_std(started + Duration::from_millis(receiver.deadline_ms()));
         let tell_at = tokio::time::Instant::now() + TELL_AFTER;
@@ -107,6 +106,17 @@ pub async fn serve_guest(
     disk.end().await;
     holder.end();
     why
+}
+
+/// The receiver's machine for a sender, at the beginning of its time.
+fn machine(shore: &Shore, hello: &Hello, holder: &Holder) -> Receiver {
+    let config = Config {
+        root_id: shore.root_id(),
+        lease: holder.number,
+        keeps: shore.keeps,
+        credit_bytes: CREDIT_BYTES,
+    };
+    Receiver::new(config, hello, shore.known.cache().left(&hello.scope), 0)
 }
 
 /// Carries out what the machine asks; `true` when the session is over.

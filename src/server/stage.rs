@@ -2,16 +2,21 @@
 
 use super::contents::KnownContents;
 use super::refusal::{refusal_of_rebuild, refusal_of_stage};
-use crate::delta::index::Indexer;
+use crate::delta::index::{ContentIndex, Indexer};
 use crate::delta::ops::Op;
 use crate::delta::rebuild::{Bases, Sink, rebuild};
 use crate::disk::{Destination, DestinationError, File, StagedFile};
-use crate::model::limits::{MIB, MISMATCH_HASHES};
+use crate::model::limits::{GIB, MIB, MISMATCH_HASHES};
 use crate::model::{ContentHash, Meta};
 use crate::proto::message::{ChangeId, PackBody, Refusal};
 use crate::proto::receiver::{BasisRef, PackedFile, Staged};
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Zeros that are hashed before it is looked whether the session is over.
+const ZEROS_BYTES: u64 = GIB / 16;
 
 /// What came of sealing a transfer.
 pub enum Sealed {
@@ -41,8 +46,9 @@ struct Filling {
 struct OpenBases(Vec<File>);
 
 /// Everything staged for one session.
-#[derive(Default)]
 pub struct Stage {
+    /// Set when the session is over: the work on a huge file ends in the middle.
+    stop: Arc<AtomicBool>,
     filling: BTreeMap<ChangeId, Filling>,
     whole: BTreeMap<ChangeId, Ready>,
     /// Small files, closed so that any number of them may wait: number in the stage and content.
@@ -50,6 +56,10 @@ pub struct Stage {
 }
 
 impl Stage {
+    pub fn new(stop: Arc<AtomicBool>) -> Self {
+        Self { stop, filling: BTreeMap::new(), whole: BTreeMap::new(), packed: BTreeMap::new() }
+    }
+
     /// Opens the stage and the bases of a transfer.
     pub fn open(
         &mut self,
@@ -90,8 +100,13 @@ impl Stage {
         }
         let mut at = at;
         for op in ops {
-            let mut sink =
-                StageSink { file: &mut filling.file, indexer: filling.indexer.as_mut(), at, failed: None };
+            let mut sink = StageSink {
+                file: &mut filling.file,
+                indexer: filling.indexer.as_mut(),
+                at,
+                failed: None,
+                stop: &self.stop,
+            };
             let result = rebuild(op, at, &mut filling.bases, &mut sink);
             at += match (result, sink.failed) {
                 (_, Some(error)) => return Err(refusal_of_stage(&error)),
@@ -113,9 +128,7 @@ impl Stage {
         let Some(mut filling) = self.filling.remove(&id) else { return Err(Refusal::Cancelled) };
         let index = match filling.indexer.take() {
             Some(indexer) => indexer.finish(),
-            None => {
-                index_staged(&mut filling.file, filling.size).map_err(|error| refusal_of_stage(&error))?
-            }
+            None => index_staged(&mut filling.file, filling.size, &self.stop)?,
         };
         if index.hash == hash && index.size == filling.size {
             known.keep(&index);
@@ -251,15 +264,15 @@ pub fn read_full(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usiz
     Ok(n)
 }
 
-fn index_staged(
-    file: &mut StagedFile,
-    size: u64,
-) -> Result<crate::delta::index::ContentIndex, DestinationError> {
+fn index_staged(file: &mut StagedFile, size: u64, stop: &AtomicBool) -> Result<ContentIndex, Refusal> {
     let mut indexer = Indexer::new(size);
     let mut buffer = vec![0; MIB];
     let mut at = 0;
     loop {
-        let n = file.read_at(&mut buffer, at)?;
+        if stop.load(Ordering::Relaxed) {
+            return Err(Refusal::Cancelled);
+        }
+        let n = file.read_at(&mut buffer, at).map_err(|error| refusal_of_stage(&error))?;
         if n == 0 {
             return Ok(indexer.finish());
         }
@@ -287,9 +300,14 @@ struct StageSink<'s> {
     indexer: Option<&'s mut Indexer>,
     at: u64,
     failed: Option<DestinationError>,
+    stop: &'s AtomicBool,
 }
 
 impl StageSink<'_> {
+    fn check_stop(&self) -> io::Result<()> {
+        if self.stop.load(Ordering::Relaxed) { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+    }
+
     fn done(&mut self, result: Result<(), DestinationError>, len: u64) -> io::Result<()> {
         self.at += len;
         result.map_err(|error| {
@@ -301,6 +319,7 @@ impl StageSink<'_> {
 
 impl Sink for StageSink<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.check_stop()?;
         let result = match &mut self.indexer {
             Some(indexer) => {
                 indexer.update(bytes);
@@ -314,19 +333,32 @@ impl Sink for StageSink<'_> {
     fn zeros(&mut self, len: u64) -> io::Result<()> {
         let result = match &mut self.indexer {
             Some(indexer) => {
-                indexer.update_zeros(len);
+                let mut left = len;
+                while left > 0 {
+                    // Hashing zeros takes its time too.
+                    if self.stop.load(Ordering::Relaxed) {
+                        return Err(io::ErrorKind::Interrupted.into());
+                    }
+                    indexer.update_zeros(left.min(ZEROS_BYTES));
+                    left -= left.min(ZEROS_BYTES);
+                }
                 self.file.zeros(len)
             }
-            None => write_zeros_at(self.file, self.at, len),
+            None => write_zeros_at(self.file, self.at, len, self.stop),
         };
         self.done(result, len)
     }
 }
 
-fn write_zeros_at(file: &mut StagedFile, at: u64, len: u64) -> Result<(), DestinationError> {
+fn write_zeros_at(
+    file: &mut StagedFile,
+    at: u64,
+    len: u64,
+    stop: &AtomicBool,
+) -> Result<(), DestinationError> {
     let zeros = vec![0; MIB.min(len as usize)];
     let mut done = 0;
-    while done < len {
+    while done < len && !stop.load(Ordering::Relaxed) {
         let n = (len - done).min(zeros.len() as u64);
         file.write_at(&zeros[..n as usize], at + done)?;
         done += n;

@@ -10,7 +10,7 @@ use crate::proto::message::{ChangeId, Down, Refusal, ScopeId};
 use crate::proto::receiver::{Action, Walked};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
@@ -72,7 +72,8 @@ impl Worker {
         progress: Arc<Progress>,
         stop: Arc<AtomicBool>,
     ) -> Self {
-        Self { shore, scope, stage: Stage::default(), hasher: None, answers, progress, stop }
+        let stage = Stage::new(stop.clone());
+        Self { shore, scope, stage, hasher: None, answers, progress, stop }
     }
 
     /// Works until the session ends; then throws away what was not committed.
@@ -80,6 +81,8 @@ impl Worker {
         let mut is_dirty = false;
         loop {
             match jobs.recv_timeout(SYNC_EVERY) {
+                // The session is over: what it still wanted is dropped, but for what is only a note.
+                Ok(action) if self.is_over() && !matches!(action, Action::SaveLeft(_)) => {}
                 Ok(action) => {
                     self.act(action);
                     is_dirty = true;
@@ -95,6 +98,10 @@ impl Worker {
         drop(self.hasher.take());
         self.stage.clear(&self.shore.destination);
         self.shore.known.sync();
+    }
+
+    fn is_over(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
     }
 
     fn answer(&self, answer: Answer) {

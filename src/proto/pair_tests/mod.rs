@@ -12,6 +12,7 @@ mod drive;
 mod efficiency;
 mod flow;
 mod hostile;
+mod misfits;
 mod moves;
 mod property;
 mod scenarios;

@@ -75,6 +75,10 @@ pub struct Receiver {
     to_hash: (u64, u64),
     is_hashing: bool,
     waiting: VecDeque<Up>,
+    /// Content bytes in the messages that wait; they are charged when their turn comes.
+    waiting_bytes: u64,
+    /// Questions that the disk has not answered whole.
+    n_asks: usize,
     lists: Vec<listing::Pending>,
     transfers: BTreeMap<ChangeId, Transfer>,
     complete: Queue,
@@ -115,6 +119,8 @@ impl Receiver {
             to_hash: (0, 0),
             is_hashing: false,
             waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            n_asks: 0,
             lists: Vec::new(),
             transfers: BTreeMap::new(),
             complete: Queue::default(),
@@ -182,6 +188,10 @@ impl Receiver {
                 Ok(())
             }
             (_, State::Walking(_)) if self.waiting.len() < UNACKNOWLEDGED => {
+                self.waiting_bytes += up.content_bytes();
+                if self.waiting_bytes > self.credit_left {
+                    return Err(Breach("more content than its credit".into()));
+                }
                 self.waiting.push_back(up);
                 Ok(())
             }
@@ -245,6 +255,7 @@ impl Receiver {
         while self.state == State::Ready
             && let Some(up) = self.waiting.pop_front()
         {
+            self.waiting_bytes -= up.content_bytes();
             self.take(up)?;
         }
         self.pump();
@@ -287,6 +298,9 @@ impl Receiver {
 
     /// The disk answers a question about a content.
     pub fn answered(&mut self, down: Down) {
+        if !matches!(down, Down::Signature { more: true, .. }) {
+            self.n_asks = self.n_asks.saturating_sub(1);
+        }
         self.send(down);
     }
 

@@ -9,6 +9,10 @@ use crate::model::{ContentHash, Kind, List, Meta, Node, RelPath, Tree};
 use crate::proto::message::*;
 use std::collections::HashMap;
 
+/// Questions that may wait for the disk: more than a sender of this build ever has, transfers that it gave up
+/// counted.
+const UNANSWERED: usize = 16 * OPEN_ASKS;
+
 /// A file on its way.
 pub(super) struct Transfer {
     pub path: RelPath,
@@ -264,6 +268,15 @@ impl Receiver {
         }
     }
 
+    fn put_question(&mut self, question: Question) -> Result<(), Breach> {
+        if self.n_asks >= UNANSWERED {
+            return breach("too many questions that are not answered");
+        }
+        self.n_asks += 1;
+        self.actions.push_back(Action::Ask(question));
+        Ok(())
+    }
+
     pub(super) fn ask_groups(
         &mut self,
         request: RequestId,
@@ -278,7 +291,7 @@ impl Receiver {
         match self.find(basis) {
             Some(basis) => {
                 let question = Question::Groups { request, basis, level, first, n };
-                self.actions.push_back(Action::Ask(question));
+                self.put_question(question)?;
             }
             None => self.send(Down::Groups { request, found: None, level, first, tags: List::default() }),
         }
@@ -310,7 +323,7 @@ impl Receiver {
             Some(basis) => {
                 let ranges = ranges.to_vec();
                 let question = Question::Signature { request, basis, ranges, block_bytes, strong_bytes };
-                self.actions.push_back(Action::Ask(question));
+                self.put_question(question)?;
             }
             None => self.send(Down::Signature {
                 request,

@@ -11,7 +11,10 @@ impl Sender {
     pub(super) fn done(&mut self, ids: &[(ChangeId, u32)], root: Option<ContentHash>) -> Result<(), Breach> {
         let mut tree = self.acknowledged.take().unwrap_or_default();
         for &(first, n) in ids {
-            for id in first..first.saturating_add(u64::from(n)) {
+            let Some(end) = first.checked_add(u64::from(n)) else {
+                return Err(Breach("an acknowledgement beyond all numbers".into()));
+            };
+            for id in first..end {
                 let Some(sent) = self.in_flight.remove(&id) else {
                     return Err(Breach("an acknowledgement of what was not sent".into()));
                 };

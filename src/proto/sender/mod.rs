@@ -107,7 +107,8 @@ pub struct Sender {
     large: VecDeque<Want>,
     batches: BTreeMap<u64, Vec<Want>>,
     streams: BTreeMap<ChangeId, Stream>,
-    asked: BTreeMap<RequestId, ChangeId>,
+    /// Questions about bases: whose they are, and the bytes that were answered.
+    asked: BTreeMap<RequestId, (ChangeId, usize)>,
     in_flight: BTreeMap<ChangeId, Sent>,
     refused: BTreeMap<RelPath, RefusedEntry>,
     without_basis: BTreeSet<RelPath>,

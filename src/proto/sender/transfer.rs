@@ -8,6 +8,9 @@ use crate::plan::change::Change;
 use crate::proto::message::*;
 use std::collections::HashSet;
 
+/// What a part of an answer costs beside its entries: an endless row of empty ones must end too.
+const PART_BYTES: usize = 64;
+
 /// A transfer on its way.
 pub(super) struct Stream {
     want: Want,
@@ -178,7 +181,7 @@ impl Sender {
         let Some(basis) = self.streams.get(&id).and_then(|stream| stream.basis.clone()) else { return };
         let request = self.next_request;
         self.next_request += 1;
-        self.asked.insert(request, id);
+        self.asked.insert(request, (id, 0));
         let up = match ask {
             Ask::Groups { level, first, n } => Up::AskGroups { request, basis, level, first, n },
             Ask::Signature { ranges, block_bytes, strong_bytes } => {
@@ -189,9 +192,16 @@ impl Sender {
     }
 
     pub(super) fn answer(&mut self, request: RequestId, answer: Down) -> Result<(), Breach> {
-        let Some(&id) = self.asked.get(&request) else {
+        let Some((id, answer_bytes)) = self.asked.get_mut(&request) else {
             return Err(Breach("an answer to a question that was not asked".into()));
         };
+        let id = *id;
+        if let Down::Signature { entries, .. } = &answer {
+            *answer_bytes += entries.len() + PART_BYTES;
+            if *answer_bytes > ASK_ANSWER_BYTES + (ASK_RANGES + 64) * PART_BYTES {
+                return Err(Breach("an answer longer than its question allows".into()));
+            }
+        }
         let is_last = match &answer {
             Down::Signature { more, found, .. } => !more || found.is_none(),
             _ => true,
