@@ -70,6 +70,7 @@ fn print() {
     println!("];");
 }
 
+#[allow(clippy::too_many_lines)] // A table.
 fn up_cases() -> Vec<Up> {
     let basis = Basis::Content { hash: hash(1) };
     let by_path = Basis::Path { path: path("d/b"), tag: Tag([2; 8]) };
@@ -161,6 +162,7 @@ fn up_cases() -> Vec<Up> {
     ]
 }
 
+#[allow(clippy::too_many_lines)] // A table.
 fn down_cases() -> Vec<Down> {
     let found = Some(ContentFound { hash: hash(1), size: 70_000 });
     let entry = |hash, kind| EntryInfo { name: name("e"), kind, meta: META, size: 7, hash, n_below: 2 };

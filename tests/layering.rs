@@ -32,7 +32,6 @@ const SIDEWAYS: [(&str, &[&str]); 3] = [
 
 /// Outside crates and the only places that may name them: folders end in a slash.
 const OWNERS: [(&str, &[&str]); 17] = [
-    ("anyhow", TOP),
     ("aws_lc_rs", &["net/"]),
     ("bincode", &["proto/frame.rs"]),
     ("clap", TOP),
@@ -239,7 +238,8 @@ fn owner_fault(file: &str, written: &[String], outside: &[String]) -> Option<Str
 }
 
 fn purity_fault(file: &str, written: &[String]) -> Option<String> {
-    if floor(room(file)).is_none_or(|floor| floor > 2) {
+    // Folders of tests may time themselves and take a seed from the environment.
+    if floor(room(file)).is_none_or(|floor| floor > 2) || file.contains("_tests/") {
         return None;
     }
     let touches = |banned: &&[&str]| written.windows(banned.len()).any(|part| part.iter().eq(banned.iter()));
@@ -293,7 +293,6 @@ mod samples {
             ("disk/x.rs", "#[tokio::main] fn f() {}", "tokio"),
             ("store/x.rs", "use ::tokio::sync::mpsc;", "tokio"),
             ("client/x.rs", "use rustix::fs::openat;", "rustix"),
-            ("net/x.rs", "fn f() -> anyhow::Result<()> { Ok(()) }", "anyhow"),
             ("model/x.rs", "use std::fs::File;", "a pure floor touches std::fs::File"),
             ("plan/x.rs", "fn f() { std::time::Instant::now(); }", "a pure floor touches"),
             ("net/x.rs", "fn f() { g().unwrap(); }", "unwraps"),

@@ -1,6 +1,6 @@
 //! Floor 5: the command line in, events and an exit code out.
 //!
-//! Only owner of `clap`, `indicatif`, `anyhow` and `tracing-subscriber`. It does no work of its own: it
+//! Only owner of `clap`, `indicatif` and `tracing-subscriber`. It does no work of its own: it
 //! turns words into options, starts one program and says what that program reports.
 
 pub mod args;

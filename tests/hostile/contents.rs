@@ -76,8 +76,6 @@ fn deltas_that_cannot_be_carried_out_are_refused() {
         ("a delta that is none", blocks(100, 100, b"rubbish")),
         ("a delta that copies from beyond", blocks(100, 100, b"rs\x026\x45\xff\x64\0")),
         ("a delta that never ends", blocks(100, 100, b"rs\x026")),
-        ("a copy from beyond the basis", Op::Copy { basis: 0, offset: A_BYTES as u64 - 1, len: 100 }),
-        ("the same for longer than there is", Op::Same { len: 1 << 40 }),
     ];
     for ((what, op), id) in ops.into_iter().zip(1..) {
         let mut put = put(id, "wrong", b"", vec![a_basis()]);
@@ -104,6 +102,17 @@ fn deltas_that_cannot_be_carried_out_are_refused() {
     near.hear_until("an answer", |down| (*down == Down::Pong(1)).then_some(()));
     assert!(!harbour.world.dst.join("wrong").exists());
     drop(near);
+    for (what, op) in [
+        ("a copy from beyond the basis", Op::Copy { basis: 0, offset: A_BYTES as u64 - 1, len: 100 }),
+        ("the same for longer than there is", Op::Same { len: 1 << 40 }),
+    ] {
+        harbour.is_breach(what, |near| {
+            let mut put = put(1, "wrong", b"", vec![a_basis()]);
+            put.size = op.target_len();
+            near.say(&Up::Put(Box::new(put)));
+            near.say(&delta(1, 0, vec![op]));
+        });
+    }
     harbour.still_serves();
 }
 
@@ -207,7 +216,10 @@ fn questions_for_signatures_that_cannot_be_end_the_session() {
 fn questions_beside_a_content_are_answered_with_nothing() {
     let harbour = Harbour::new();
     let mut near = harbour.session();
-    let ranges = [(u64::MAX, 10), (u64::MAX - 5, 5), (A_BYTES as u64, 10), (A_BYTES as u64 + 7, 0), (5, 0)];
+    for range in [(u64::MAX, 10), (u64::MAX - 5, 5)] {
+        harbour.is_breach("a range beyond every file", |near| near.say(&ask(1, vec![range], 1_021, 8)));
+    }
+    let ranges = [(A_BYTES as u64, 10), (A_BYTES as u64 + 7, 0), (5, 0)];
     for (range, request) in ranges.into_iter().zip(1..) {
         near.say(&ask(request, vec![range], 1_021, 8));
         near.hear_until("the end of an answer", |down| match down {

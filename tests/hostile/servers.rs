@@ -317,7 +317,7 @@ fn connections_that_end_at_once_are_tried_again() {
         let world = world();
         let far = Far::start(&world, script);
         let watch = far.watch(&world, &["--json", "-v"]);
-        watch.wait_for_event("waiting");
+        watch.wait_for_event("disconnected");
         watch.interrupt().ended_with(0).says_nothing_of("panicked");
         far.end();
     }
