@@ -31,7 +31,7 @@ const SIDEWAYS: [(&str, &[&str]); 3] = [
 ];
 
 /// Outside crates and the only places that may name them: folders end in a slash.
-const OWNERS: [(&str, &[&str]); 17] = [
+const OWNERS: [(&str, &[&str]); 16] = [
     ("aws_lc_rs", &["net/"]),
     ("bincode", &["proto/frame.rs"]),
     ("clap", TOP),
