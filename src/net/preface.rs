@@ -35,7 +35,7 @@ pub enum PrefaceError {
     Version { theirs: u16 },
     #[error("the other side refused in a form that cannot be read")]
     Refuse,
-    #[error("the link broke before the greeting: {0}")]
+    #[error("the link broke before the greeting: {}", super::link::plain(.0))]
     Link(#[from] io::Error),
 }
 

@@ -303,21 +303,21 @@ fn a_server_that_hashes_for_ever_is_waited_for_aloud_and_left_in_order() {
 
 #[test]
 fn connections_that_end_at_once_are_tried_again() {
-    let scripts: [fn(&mut Host); 4] = [
-        |_| {},
-        |host| {
+    let scripts: [(&str, fn(&mut Host)); 4] = [
+        ("waiting", |_| {}),
+        ("disconnected", |host| {
             greeting(host);
-        },
-        |host| {
+        }),
+        ("disconnected", |host| {
             welcome(host);
-        },
-        |host| host.raw(b"strait"),
+        }),
+        ("waiting", |host| host.raw(b"strait")),
     ];
-    for script in scripts {
+    for (event, script) in scripts {
         let world = world();
         let far = Far::start(&world, script);
         let watch = far.watch(&world, &["--json", "-v"]);
-        watch.wait_for_event("disconnected");
+        watch.wait_for_event(event);
         watch.interrupt().ended_with(0).says_nothing_of("panicked");
         far.end();
     }
