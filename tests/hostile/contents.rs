@@ -215,13 +215,13 @@ fn questions_for_signatures_that_cannot_be_end_the_session() {
 #[test]
 fn questions_beside_a_content_are_answered_with_nothing() {
     let harbour = Harbour::new();
+    harbour.is_breach("groups beyond every file", |near| {
+        near.say(&Up::AskGroups { request: 1, basis: a_basis(), level: 0, first: u64::MAX, n: 1 });
+    });
     for range in [(u64::MAX, 10), (u64::MAX - 5, 5)] {
         harbour.is_breach("a range beyond every file", |near| near.say(&ask(1, vec![range], 1_021, 8)));
     }
     let mut near = harbour.session();
-    harbour.is_breach("groups beyond every file", |near| {
-        near.say(&Up::AskGroups { request: 1, basis: a_basis(), level: 0, first: u64::MAX, n: 1 });
-    });
     let ranges = [(A_BYTES as u64, 10), (A_BYTES as u64 + 7, 0), (5, 0)];
     for (range, request) in ranges.into_iter().zip(1..) {
         near.say(&ask(request, vec![range], 1_021, 8));
