@@ -20,6 +20,7 @@ use crate::proto::message::{RefuseCode, Up};
 use crate::proto::sender::{Action, Config, Ending, Sender};
 use crate::server::Fatal;
 use crate::server::contents::KnownContents;
+use crate::server::stop::stop_on_signal;
 use crate::store::{Cache, CacheError, Opened};
 use connect::{Way, state_name};
 use event::{Event, Outcome, Report};
@@ -29,7 +30,6 @@ use source::SourceThread;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 /// Waits between attempts grow from the first to the second, each with full jitter.
@@ -286,22 +286,4 @@ fn host_name() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .map(|name| name.trim().to_owned())
         .unwrap_or_else(|_| "a client".to_owned())
-}
-
-/// Listens for the signals from the moment of the call on: before, they would end the process at once.
-fn stop_on_signal(
-    stopper: watch::Sender<bool>,
-    events: &'static dyn Report,
-) -> impl Future<Output = ()> + Send + 'static {
-    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-    async move {
-        let (Ok(mut interrupt), Ok(mut terminate)) = signals else { return };
-        let why = tokio::select! {
-            _ = interrupt.recv() => "interrupted",
-            _ = terminate.recv() => "told to end",
-        };
-        events.event(Event::Stopping { why: why.to_owned() });
-        stopper.send_replace(true);
-        std::future::pending::<()>().await;
-    }
 }

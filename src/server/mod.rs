@@ -16,6 +16,7 @@ mod refusal;
 mod session;
 mod shore;
 mod stage;
+pub mod stop;
 mod tally;
 mod warm;
 mod worker;
@@ -33,8 +34,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
+use stop::stop_on_signal;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use warm::Warm;
 
@@ -195,23 +196,4 @@ fn shown_host(address: SocketAddr) -> String {
             .unwrap_or_else(|_| "HOST".to_owned());
     }
     address.ip().to_string()
-}
-
-/// Listens for the signals from the moment of the call on: before, they would end the process at once.
-fn stop_on_signal(
-    stopper: watch::Sender<bool>,
-    events: &'static dyn Report,
-) -> impl Future<Output = ()> + Send + 'static {
-    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-    async move {
-        let (Ok(mut interrupt), Ok(mut terminate)) = signals else { return };
-        let why = tokio::select! {
-            _ = interrupt.recv() => "interrupted",
-            _ = terminate.recv() => "told to end",
-        };
-        events.event(Event::Stopping { why: why.to_owned() });
-        stopper.send_replace(true);
-        // Hold the channel: dropping it would look like another stop.
-        std::future::pending::<()>().await;
-    }
 }

@@ -1,0 +1,144 @@
+//! The greeting and the state of the receiver: who is there, what it keeps, how far it is.
+
+use super::{RequestId, RootId, ScopeId, Text};
+use crate::delta::ops::bytes;
+use crate::model::limits::*;
+use crate::model::{ContentHash, List, Meta, RelPath};
+use serde::{Deserialize, Serialize};
+
+/// What a sender is here for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    /// Sends changes; holds the lease.
+    Push,
+    /// Asks and compares, sends no change.
+    Plan,
+    Audit,
+    Pull,
+}
+
+/// The sender's greeting.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    pub capabilities: u64,
+    /// Kept from start to start.
+    pub client: [u8; 16],
+    /// New at each start.
+    pub process: [u8; 16],
+    pub name: Text,
+    /// Empty: the default root.
+    pub root_name: Text,
+    pub role: Role,
+    pub scope: ScopeId,
+    pub keeps: Option<Keeps>,
+    /// Oldest scan of the destination that the sender accepts.
+    pub fresh_ms: u64,
+    /// Changes that follow at once count only for this root id and this root.
+    pub ahead: Option<(RootId, ContentHash)>,
+    pub ticket: Option<[u8; 16]>,
+    pub extra: List<Extra, EXTRAS>,
+}
+
+/// A field that this version does not know; keys from 0x8000 on must be understood.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extra {
+    pub key: u16,
+    #[serde(with = "bytes")]
+    pub value: Vec<u8>,
+}
+
+/// What a destination can keep of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keeps {
+    /// Times are rounded down to a multiple of this.
+    pub time_step_ns: u32,
+    pub mode_mask: u16,
+    pub symlinks: bool,
+    pub folds_case: bool,
+    pub name_bytes: u16,
+}
+
+impl Keeps {
+    /// A file system of Linux: everything.
+    pub const ALL: Keeps = Keeps {
+        time_step_ns: 1,
+        mode_mask: Meta::MODE_MASK,
+        symlinks: true,
+        folds_case: false,
+        name_bytes: 255,
+    };
+}
+
+/// Frozen for all versions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refuse {
+    pub code: RefuseCode,
+    pub lowest: u16,
+    pub highest: u16,
+    pub text: Text,
+}
+
+/// Why there is no session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RefuseCode {
+    Version,
+    NotAuthorised,
+    Busy,
+    NoSuchRoot,
+    Rights,
+    Limit,
+}
+
+/// The receiver's greeting.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    pub capabilities: u64,
+    pub root_id: RootId,
+    pub lease: u64,
+    pub keeps: Keeps,
+    pub rights: u8,
+    /// Content bytes that may be under way, `FIRST_CREDIT_BYTES` included.
+    pub credit: u64,
+    pub partials: List<PartialInfo, 64>,
+    pub open_transfers: u16,
+    pub unacknowledged: u32,
+    pub extra: List<Extra, EXTRAS>,
+}
+
+/// What came of a transfer that was broken off earlier.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartialInfo {
+    pub name: [u8; 16],
+    pub hash: ContentHash,
+    pub size: u64,
+    pub have: u64,
+    pub path: RelPath,
+}
+
+/// What the receiver knows of its own tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RootState {
+    /// It walks: nothing can be asked yet.
+    Walking {
+        done: u64,
+    },
+    /// It hashes contents that it does not know: directories can be listed, changes sent.
+    Hashing {
+        done: u64,
+        total: u64,
+    },
+    Complete {
+        root: ContentHash,
+        entries: u64,
+        age_ms: u64,
+        unreadable: u64,
+    },
+}
+
+/// Why a root is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RootReason {
+    Greeting,
+    Drift,
+    Check(RequestId),
+}
