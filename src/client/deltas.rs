@@ -1,13 +1,15 @@
 //! Deltas: a thread for each transfer computes frames, one for each that is pulled.
 
-use crate::delta::blocks::RangeSignature;
+use crate::delta::blocks::{RangeSignature, entry_bytes};
 use crate::delta::groups::{GroupTags, GroupTree, n_nodes, node_bytes};
 use crate::delta::index::Indexer;
 use crate::delta::needs::{needed_ranges, request_block_bytes};
 use crate::delta::ops::Op;
 use crate::delta::sieve::{self, DeltaError, ReadAt, Target, sieve};
 use crate::disk::{File, Root};
-use crate::model::limits::{ASK_GROUPS, DELTA_AIM_BYTES, GROUP_BYTES, GROUP_LEVEL, MIB, PACK_FILE_BYTES};
+use crate::model::limits::{
+    ASK_ANSWER_BYTES, ASK_GROUPS, DELTA_AIM_BYTES, GROUP_BYTES, GROUP_LEVEL, MIB, PACK_FILE_BYTES,
+};
 use crate::model::{ContentHash, RelPath};
 use crate::proto::message::{ChangeId, Down};
 use crate::proto::sender::{Ask, DeltaFrame, KnownBasis, Unready, Want};
@@ -245,7 +247,13 @@ impl DeltaThread {
         Some(sieve::KnownBasis { index: 0, size, groups: Some(groups.tags(0)), signatures: vec![signature] })
     }
 
-    fn ask_signatures(&self, ranges: Vec<(u64, u64)>, basis_size: u64) -> Result<Vec<RangeSignature>, Stop> {
+    /// Asks for the signatures of ranges of the basis. What does not fit one answer is left out, and
+    /// sent as it is if it differs.
+    fn ask_signatures(
+        &self,
+        mut ranges: Vec<(u64, u64)>,
+        basis_size: u64,
+    ) -> Result<Vec<RangeSignature>, Stop> {
         let range_bytes: u64 = ranges.iter().map(|(_, len)| len).sum();
         if range_bytes == 0 {
             return Ok(Vec::new());
@@ -255,6 +263,12 @@ impl DeltaThread {
         let n_edits =
             if is_whole { SHIFT_EDITS } else { ranges.iter().map(|(_, len)| len.div_ceil(EDIT_BYTES)).sum() };
         let (block_bytes, strong_bytes) = request_block_bytes(range_bytes, n_edits);
+        let mut room_blocks = (ASK_ANSWER_BYTES / entry_bytes(strong_bytes)) as u64;
+        for (_, len) in &mut ranges {
+            *len = (*len).min(room_blocks * u64::from(block_bytes));
+            room_blocks -= len.div_ceil(u64::from(block_bytes));
+        }
+        ranges.retain(|(_, len)| *len > 0);
         self.tell(DeltaNews::Ask(Ask::Signature { ranges, block_bytes, strong_bytes }));
         let mut signatures = Vec::new();
         loop {

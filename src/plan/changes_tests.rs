@@ -95,6 +95,13 @@ fn two_names_swapped_are_one_swap_of_files_and_of_directories() {
 }
 
 #[test]
+fn a_file_and_a_directory_that_trade_names_are_one_swap() {
+    let changes = planned(&tree(&["a=1", "b/x=2"]), &tree(&["b=1", "a/x=2"]));
+    assert_eq!(changes.len(), 1, "{changes:?}");
+    assert_eq!(count(&changes, is_swap), 1);
+}
+
+#[test]
 fn a_ring_of_three_is_two_swaps() {
     let changes = planned(&tree(&["a=1", "b=2", "c=3"]), &tree(&["a=3", "b=1", "c=2"]));
     assert_eq!(count(&changes, is_swap), 2);

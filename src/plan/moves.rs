@@ -38,7 +38,9 @@ pub fn find_moves(have: &mut Tree, want: &Tree, untouched: &BTreeSet<RelPath>) -
         }
         let before = changes.len();
         // Whole directories before single files: what was edited in one keeps its basis.
-        carry_out(match_by_hash(&difference, Kind::Dir), have, want, &mut changes);
+        let mut pairs = match_by_hash(&difference, Kind::Dir);
+        pairs.extend(files_in_the_way(&difference, &pairs));
+        carry_out(pairs, have, want, &mut changes);
         if changes.len() == before && difference.has_gone {
             carry_out(match_alike(&difference, want), have, want, &mut changes);
         }
@@ -50,6 +52,17 @@ pub fn find_moves(have: &mut Tree, want: &Tree, untouched: &BTreeSet<RelPath>) -
         }
     }
     changes
+}
+
+/// Moves of files whose name a directory takes: together they are a chain or a ring.
+fn files_in_the_way(difference: &Difference, dirs: &[(RelPath, RelPath)]) -> Vec<(RelPath, RelPath)> {
+    let taken: HashSet<&RelPath> = dirs.iter().map(|(_, to)| to).collect();
+    if taken.is_empty() {
+        return Vec::new();
+    }
+    let mut files = match_by_hash(difference, Kind::File);
+    files.retain(|(from, _)| taken.contains(from));
+    files
 }
 
 impl Difference {

@@ -303,7 +303,8 @@ fn a_server_that_hashes_for_ever_is_waited_for_aloud_and_left_in_order() {
 
 #[test]
 fn connections_that_end_at_once_are_tried_again() {
-    let scripts: [(&str, fn(&mut Host)); 4] = [
+    type Script = fn(&mut Host);
+    let scripts: [(&str, Script); 4] = [
         ("waiting", |_| {}),
         ("disconnected", |host| {
             greeting(host);

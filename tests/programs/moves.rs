@@ -56,7 +56,6 @@ fn swapped_names_and_rings_of_three_send_no_content() {
 }
 
 #[test]
-#[ignore = "plan: a file and a directory that swap names send the file again"]
 fn a_file_and_a_directory_can_swap_names() {
     let world = World::new();
     write(world.src.join("x"), noise(1, 200_000));
