@@ -22,7 +22,7 @@ use crate::server::Fatal;
 use crate::server::contents::KnownContents;
 use crate::server::stop::stop_on_signal;
 use crate::store::{Cache, CacheError, Opened};
-use connect::{Way, state_name};
+use connect::{ConnectError, Connection, Way, state_name};
 use event::{Event, Outcome, Report};
 use options::{ClientOptions, Once};
 use session::{Ashore, End, send};
@@ -36,6 +36,11 @@ use tokio::sync::watch;
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// How long `push` tries to reach its receiver.
 const PUSH_TRIES: Duration = Duration::from_secs(10);
+
+/// A server that was started again has a new endpoint file, a moment after it has its port: keys
+/// are gathered anew so often, so far apart, before one that nobody vouches for is the end.
+const KEY_TRIES: u32 = 3;
+const KEY_WAIT: Duration = Duration::from_millis(150);
 
 /// Brings a destination in step with a source, once or until told to stop, and says what happens.
 pub fn run(options: ClientOptions, events: &'static dyn Report) -> Outcome {
@@ -106,41 +111,46 @@ async fn keep_connected(options: &ClientOptions, mut ashore: Ashore, way: Way, c
     let limit = options.bwlimit_bytes_per_s.and_then(Rate::new);
     let mut backoff = Backoff::new();
     let mut has_told = false;
+    let mut n_unknown = 0;
     let mut stop = ashore.stop.clone();
     loop {
-        let mut sender = None;
-        let connecting = way.connect(limit, |ticket| {
-            let mut machine = Sender::new(Config { ticket, ..config.clone() }, 0);
-            let greeting = greeting_of(&mut machine);
-            sender = Some(machine);
-            greeting
-        });
         let connected = tokio::select! {
-            connected = connecting => connected,
+            connected = meet(&way, limit, &config) => connected,
             _ = stop.wait_for(|stop| *stop) => return stopped(&ashore),
         };
         let mut was_connected = false;
-        let why = match (connected, sender) {
-            (Ok(connection), Some(sender)) => {
+        let why = match connected {
+            Ok((connection, sender)) => {
                 let (end, reached) = send(&mut ashore, sender, connection).await;
                 if reached.is_worth {
                     backoff.reset();
                 }
                 was_connected = matches!(end, End::Broken(_));
+                if reached.has_met {
+                    n_unknown = 0;
+                } else if end.is_about_keys() && n_unknown < KEY_TRIES {
+                    n_unknown += 1;
+                    tokio::time::sleep(KEY_WAIT).await;
+                    continue;
+                }
                 has_told &= !reached.has_met;
                 match end_of(end, &ashore) {
                     Ok(outcome) => return outcome,
                     Err(why) => why,
                 }
             }
-            (Err(error), _) => match error.outcome(ashore.once) {
+            Err(error) => match error.outcome(ashore.once) {
+                Some(Outcome::NotAuthorised) if n_unknown < KEY_TRIES => {
+                    n_unknown += 1;
+                    tokio::time::sleep(KEY_WAIT).await;
+                    continue;
+                }
                 Some(outcome) => {
                     ashore.events.event(Event::failed(&error));
                     return outcome;
                 }
                 None => error.why(),
             },
-            (Ok(_), None) => "the greeting was not sent".to_owned(),
         };
         let left = PUSH_TRIES.saturating_sub(backoff.since.elapsed());
         if ashore.once && left.is_zero() {
@@ -160,6 +170,19 @@ async fn keep_connected(options: &ClientOptions, mut ashore: Ashore, way: Way, c
             _ = stop.wait_for(|stop| *stop) => return stopped(&ashore),
         }
     }
+}
+
+/// Connects, and greets with a new machine's first words.
+async fn meet(way: &Way, limit: Option<Rate>, config: &Config) -> Result<(Connection, Sender), ConnectError> {
+    let mut sender = None;
+    let greet = |ticket| {
+        let mut machine = Sender::new(Config { ticket, ..config.clone() }, 0);
+        let greeting = greeting_of(&mut machine);
+        sender = Some(machine);
+        greeting
+    };
+    let connection = way.connect(limit, greet).await?;
+    Ok((connection, sender.expect("a connection was greeted")))
 }
 
 /// The machine's first action is its greeting, which travels with the preface.

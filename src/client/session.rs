@@ -69,6 +69,13 @@ pub struct Reached {
     pub is_worth: bool,
 }
 
+impl End {
+    /// Whether the receiver did not know this side's key or secret.
+    pub fn is_about_keys(&self) -> bool {
+        matches!(self, End::Refused { code: RefuseCode::NotAuthorised, .. })
+    }
+}
+
 enum Work {
     Batch(u64, Vec<Result<Vec<u8>, crate::proto::sender::Unready>>),
 }
