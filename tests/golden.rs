@@ -223,6 +223,7 @@ fn down_cases() -> Vec<Down> {
         Down::Notice(Notice::SpaceBack),
         Down::Notice(Notice::KeepsChanged(Keeps::ALL)),
         Down::Notice(Notice::PartialDropped([1; 16])),
+        Down::Notice(Notice::Stays { path: path("a/b") }),
     ];
     let tag = Tag([9; 8]);
     cases.extend(
@@ -301,6 +302,7 @@ const DOWN: &[&str] = &[
     "0200000c00",
     "0b00000c0201fbff010100fbff00",
     "1200000c0301010101010101010101010101010101",
+    "0600000c0403612f62",
     "0500000a01000001",
     "0c00000a0100010909090909090909",
     "0700000a010002fb2c01",

@@ -122,6 +122,9 @@ async fn keep_connected(options: &ClientOptions, mut ashore: Ashore, way: Way, c
         let why = match connected {
             Ok((connection, sender)) => {
                 let (end, reached) = send(&mut ashore, sender, connection).await;
+                if let Some(why) = ashore.known.cache().take_damage() {
+                    ashore.events.event(Event::CacheRebuilt { why });
+                }
                 if reached.is_worth {
                     backoff.reset();
                 }

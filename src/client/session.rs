@@ -307,6 +307,10 @@ impl Session {
             }
             News::Refused { path, why } => self.pass.skipped(&path, why.to_string()),
             News::Unreadable { path, why } => self.pass.skipped(&path, why),
+            News::Stays { path } => {
+                let text = format!("{path} stays at the destination: it holds names that are left out");
+                ashore.events.event(Event::Note { text });
+            }
             News::Held(reason) => {
                 self.held = Some(reason.clone());
                 ashore.events.event(Event::Held { reason });

@@ -55,7 +55,7 @@ fn a_removed_directory_that_holds_excluded_names_stays_and_is_named() {
     write(world.dst.join("d/there.keep"), "there");
     rm(world.src.join("d"));
     let ran = world.push(&server, &["--exclude", "*.keep"]);
-    ran.ended_with(0);
+    ran.ended_with(0).says("d stays at the destination");
     assert!(world.dst.join("d/there.keep").exists() && !world.dst.join("d/plain").exists());
     assert_eq!(world.push(&server, &["--exclude", "*.keep"]).ended_with(0).did(), [0; 4]);
     world.push_in_step(&server, &[]);

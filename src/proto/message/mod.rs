@@ -206,12 +206,19 @@ pub struct HaveChunk {
     pub len: u32,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Notice {
     SpaceBack,
-    Low { bytes: u64, inodes: u64 },
+    Low {
+        bytes: u64,
+        inodes: u64,
+    },
     KeepsChanged(Keeps),
     PartialDropped([u8; 16]),
+    /// A directory that was to be removed stays, for the names in it that were set aside.
+    Stays {
+        path: RelPath,
+    },
 }
 
 /// Why a connection ends.

@@ -183,6 +183,7 @@ impl Receiver {
         if keeps.is_empty() || removal.kind != Kind::Dir {
             return draft.remove(id, Some(index), removal.path);
         }
+        self.send(Down::Notice(Notice::Stays { path: removal.path.clone() }));
         self.remove_around(draft, id, index, &removal.path, &keeps);
     }
 

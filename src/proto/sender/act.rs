@@ -141,6 +141,10 @@ pub enum News {
         path: RelPath,
         why: String,
     },
+    /// A removed directory stays at the destination, for the names in it that are left out.
+    Stays {
+        path: RelPath,
+    },
     Held(String),
     /// The destination is the source, verified; or all of it that can be.
     InStep {

@@ -332,6 +332,7 @@ impl Sender {
                 self.keeps = keeps;
                 self.project();
             }
+            Notice::Stays { path } => self.tell(News::Stays { path }),
             Notice::Low { .. } | Notice::PartialDropped(_) => {}
         }
     }
