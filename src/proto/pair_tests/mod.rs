@@ -7,6 +7,7 @@
 //! The numbers in the tests are those of the scenarios in `docs/protocol.md`. Left to what comes
 //! later: resuming (8 to 11, 14, 18, 35), the lease (29, 30), a stalling disk (28).
 
+mod cuts;
 mod disk;
 mod drive;
 mod efficiency;
