@@ -118,7 +118,7 @@ impl Group<'_> {
             }
             Step::Link { path, target, mtime, .. } => destination
                 .make_link(&path, target.as_bytes(), mtime)
-                .and_then(|stat| self.learn_link(&path, &stat))
+                .map(drop)
                 .map_err(|error| refusal_of(&error)),
             Step::SetMeta { path, kind, meta } => self.set_meta(&path, kind, &meta),
             Step::Move { from, to, moved, replaced } => self.move_entry(&from, &to, &moved, &replaced),
@@ -152,10 +152,6 @@ impl Group<'_> {
             return Err(Refusal::CannotKeep);
         }
         self.shore.known.learn(&stat, ready.hash);
-        Ok(())
-    }
-
-    fn learn_link(&self, _path: &RelPath, _stat: &Stat) -> Result<(), DestinationError> {
         Ok(())
     }
 

@@ -2,7 +2,6 @@
 
 use super::lease::{Busy, Lease};
 use super::session::Guest;
-use crate::model::limits::GREETING_MS;
 use crate::net::link::read_first;
 use crate::net::pipe::Sending;
 use crate::net::preface::{self, code};
@@ -11,7 +10,7 @@ use crate::net::{Door, Pipe, PublicKey, SegmentWriter, Squeeze};
 use crate::proto::frame::{Frames, encode};
 use crate::proto::message::{Down, Refuse, RefuseCode, Role, Text, Up, VERSION};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Why a sender was not let in; for the server's own output.
 #[derive(Debug)]
@@ -28,7 +27,7 @@ impl<E: std::fmt::Display> From<E> for NotLetIn {
 /// Greets whoever is at the other end of a pipe.
 ///
 /// `door`: who may come in, with the key that the peer proved; `None` where the way in was
-/// somebody else's decision (ssh, this process).
+/// somebody else's decision (ssh, this process). `until`: when its words must have come.
 ///
 /// # Errors
 /// The peer was told, or showed nothing that could be answered, and the pipe is closed.
@@ -36,14 +35,15 @@ pub async fn greet(
     pipe: Pipe,
     door: Option<(&Mutex<Door>, PublicKey)>,
     lease: &Lease,
+    until: Instant,
 ) -> Result<(Guest, Option<Arc<super::lease::Holder>>), NotLetIn> {
     let traffic = pipe.traffic.clone();
     let (mut reader, mut writer) = pipe.into_segments(Sending::default());
     reader.limit_to_greeting();
     writer.put_preface();
     let mut frames = Frames::default();
-    let limit = Duration::from_millis(GREETING_MS);
-    let version = tokio::time::timeout(limit, reader.read_preface()).await??;
+    let until = tokio::time::Instant::from_std(until);
+    let version = tokio::time::timeout_at(until, reader.read_preface()).await??;
     if version != VERSION {
         let text =
             format!("this server speaks version {VERSION} of the protocol, the client version {version}");
@@ -51,7 +51,7 @@ pub async fn greet(
         writer.close().await?;
         return Err(NotLetIn { why: text });
     }
-    let first = tokio::time::timeout(limit, read_first::<Up>(&mut reader, &mut frames)).await??;
+    let first = tokio::time::timeout_at(until, read_first::<Up>(&mut reader, &mut frames)).await??;
     let Up::Hello(hello) = first else { return Err(NotLetIn { why: "it did not greet".into() }) };
     if let Some((door, key)) = door {
         let admitted = {

@@ -10,7 +10,7 @@ use crate::model::limits::{GREETING_MS, GREETINGS};
 use crate::net::tls::ServerTls;
 use crate::net::{Door, Pipe};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -57,8 +57,8 @@ async fn meet(
     place: tokio::sync::OwnedSemaphorePermit,
 ) {
     let address = stream.peer_addr().map_or_else(|_| "a client".to_owned(), |address| address.to_string());
-    let limit = Duration::from_millis(GREETING_MS);
-    let accepted = tokio::time::timeout(limit, Pipe::accept(stream, &tls)).await;
+    let until = greeting_ends();
+    let accepted = tokio::time::timeout_at(until.into(), Pipe::accept(stream, &tls)).await;
     let refused = |why: String| {
         harbour.events.event(Event::ClientRefused { peer: address.clone(), why });
     };
@@ -67,7 +67,7 @@ async fn meet(
         Ok(Err(error)) => return refused(error.to_string()),
         Err(_) => return refused("it did not finish its greeting in time".into()),
     };
-    match greet(pipe, Some((&*door, key)), &harbour.lease).await {
+    match greet(pipe, Some((&*door, key)), &harbour.lease, until).await {
         Ok((guest, holder)) => {
             drop(place);
             serve(&harbour, guest, holder, address).await;
@@ -76,10 +76,15 @@ async fn meet(
     }
 }
 
+/// When a greeting that begins now must be complete, the handshake below it too.
+fn greeting_ends() -> Instant {
+    Instant::now() + Duration::from_millis(GREETING_MS)
+}
+
 /// Serves a sender that came over a pipe that needs no door: ssh, or this process.
 pub async fn serve_pipe(harbour: &Harbour, pipe: Pipe) -> Result<(), String> {
     let peer = pipe.peer.clone();
-    match greet(pipe, None, &harbour.lease).await {
+    match greet(pipe, None, &harbour.lease, greeting_ends()).await {
         Ok((guest, holder)) => {
             serve(harbour, guest, holder, peer).await;
             Ok(())
