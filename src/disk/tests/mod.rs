@@ -104,7 +104,7 @@ fn scan_all(root: &Root, contents: &dyn Contents) -> Result<Scan, ScanError> {
 fn is_root(test: &str) -> bool {
     let is_root = rustix::process::geteuid().is_root();
     if is_root {
-        println!("skipped: {test} needs a user that is not root");
+        println!("skipped: needs a user that is not root: {test}");
     }
     is_root
 }
