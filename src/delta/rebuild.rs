@@ -24,6 +24,11 @@ pub trait Bases {
 
     /// Fills the start of `buf` with the bytes at `offset` and returns how many they are; 0 is the end.
     fn read_at(&mut self, basis: u32, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Expands a frame over a prefix to exactly so many bytes; `None` when it is not that.
+    fn expand(&self, _prefix: &[u8], _frame: &[u8], _target_bytes: usize) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 /// Where the target is written, from one byte to the next.
@@ -47,9 +52,9 @@ pub enum RebuildError {
     /// The peer's `fast_rsync` delta is bad (class: session).
     #[error(transparent)]
     Blocks(#[from] ApplyError),
-    /// The peer uses what this side did not offer (class: session).
-    #[error("an op of a kind that was not offered")]
-    NotOffered,
+    /// The peer's frame over a prefix does not make what it says (class: session).
+    #[error("a frame over a prefix does not make {target_bytes} bytes")]
+    Prefix { target_bytes: u32 },
     /// The basis can not be read (class: file).
     #[error("basis {basis} can not be read at byte {at}")]
     Basis { basis: u32, at: u64, source: io::Error },
@@ -83,7 +88,14 @@ pub fn rebuild(op: &Op, at: u64, bases: &mut dyn Bases, sink: &mut dyn Sink) -> 
             read_exact(&mut range, *basis, *offset, bases)?;
             write_sparse(&apply(&range, delta, *target_len as usize)?, at, sink)?;
         }
-        Op::Prefix { .. } => return Err(RebuildError::NotOffered),
+        Op::Prefix { basis, offset, len, target_len, frame } => {
+            check_range(*basis, *offset, u64::from(*len), bases)?;
+            let mut prefix = vec![0; *len as usize];
+            read_exact(&mut prefix, *basis, *offset, bases)?;
+            let made = bases.expand(&prefix, frame, *target_len as usize);
+            let made = made.filter(|made| made.len() == *target_len as usize);
+            write_sparse(&made.ok_or(RebuildError::Prefix { target_bytes: *target_len })?, at, sink)?;
+        }
         Op::Use { .. } => {}
     }
     Ok(op.target_len())

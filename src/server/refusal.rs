@@ -50,8 +50,8 @@ pub fn refusal_of_rebuild(error: &RebuildError) -> Refusal {
         RebuildError::Basis { .. } | RebuildError::BasisShort { .. } | RebuildError::Range { .. } => {
             Refusal::BasisGone { index: 0 }
         }
-        RebuildError::Blocks(_) => Refusal::BasisGone { index: 0 },
-        RebuildError::Op(_) | RebuildError::NotOffered => Refusal::Limit,
+        RebuildError::Blocks(_) | RebuildError::Prefix { .. } => Refusal::BasisGone { index: 0 },
+        RebuildError::Op(_) => Refusal::Limit,
         RebuildError::Sink(error) => Refusal::Io { errno: error.raw_os_error().unwrap_or(5) },
     }
 }

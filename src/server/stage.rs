@@ -6,8 +6,9 @@ use crate::delta::index::{ContentIndex, Indexer};
 use crate::delta::ops::Op;
 use crate::delta::rebuild::{Bases, Sink, rebuild};
 use crate::disk::{Destination, DestinationError, File, StagedFile};
-use crate::model::limits::{GIB, MIB, MISMATCH_HASHES};
+use crate::model::limits::{GIB, MIB, MISMATCH_HASHES, PACK_FILE_BYTES};
 use crate::model::{ContentHash, Meta};
+use crate::net::squeeze::expand_over;
 use crate::proto::message::{ChangeId, PackBody, Refusal};
 use crate::proto::receiver::{BasisRef, PackedFile, Staged};
 use std::collections::BTreeMap;
@@ -240,6 +241,14 @@ fn packed_bytes(destination: &Destination, file: &PackedFile) -> Result<Vec<u8>,
             let n = read_full(&open, &mut bytes, 0).map_err(|_| Refusal::BasisGone { index: 0 })?;
             if n == bytes.len() { Ok(bytes) } else { Err(Refusal::BasisGone { index: 0 }) }
         }
+        (PackBody::Over(frame), Some(basis)) => {
+            let gone = || Refusal::BasisGone { index: 0 };
+            let open = open_basis(destination, basis).ok_or_else(gone)?;
+            // The machine takes no basis that is longer than a packed file.
+            let mut prefix = vec![0; basis.leaf.size.min(PACK_FILE_BYTES) as usize];
+            let n = read_full(&open, &mut prefix, 0).map_err(|_| gone())?;
+            expand_over(&prefix[..n], frame, file.size as usize).ok_or_else(gone)
+        }
         _ => Err(Refusal::Limit),
     }
 }
@@ -291,6 +300,10 @@ impl Bases for OpenBases {
             Some(file) => file.read_at(buf, offset),
             None => Ok(0),
         }
+    }
+
+    fn expand(&self, prefix: &[u8], frame: &[u8], target_bytes: usize) -> Option<Vec<u8>> {
+        expand_over(prefix, frame, target_bytes)
     }
 }
 

@@ -80,9 +80,44 @@ fn ops_outside_of_a_basis_are_refused() {
     }
     let past_the_end = rebuild(&Op::Zeros { len: 1 }, u64::MAX, &mut Held(vec![]), &mut Made::default());
     assert!(matches!(past_the_end, Err(RebuildError::Op(_))));
-    let prefix = Op::Prefix { basis: 0, offset: 0, len: 1, target_len: 1, frame: vec![] };
-    let prefix = rebuild(&prefix, 0, &mut Held(vec![&basis]), &mut Made::default());
-    assert!(matches!(prefix, Err(RebuildError::NotOffered)));
+}
+
+/// Bases whose frames hold what they expand to.
+struct Plain<'a>(Held<'a>);
+
+impl Bases for Plain<'_> {
+    fn len(&self, basis: u32) -> Option<u64> {
+        self.0.len(basis)
+    }
+
+    fn read_at(&mut self, basis: u32, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(basis, buf, offset)
+    }
+
+    fn expand(&self, prefix: &[u8], frame: &[u8], _target_bytes: usize) -> Option<Vec<u8>> {
+        Some([prefix, frame].concat())
+    }
+}
+
+#[test]
+fn a_frame_over_a_prefix_makes_exactly_what_it_says_or_nothing() {
+    let basis = noise(1_000, 18);
+    let prefix = |offset, len, target_len| Op::Prefix { basis: 0, offset, len, target_len, frame: vec![7] };
+    let carry_out = |op: &Op| {
+        let mut made = Made::default();
+        rebuild(op, 0, &mut Plain(Held(vec![&basis])), &mut made).map(|_| made.bytes)
+    };
+    assert_eq!(carry_out(&prefix(998, 2, 3)).unwrap(), [basis[998], basis[999], 7]);
+    assert!(matches!(carry_out(&prefix(999, 2, 3)), Err(RebuildError::Range { .. })));
+    assert!(matches!(carry_out(&prefix(u64::MAX, 2, 3)), Err(RebuildError::Op(_))));
+    assert!(matches!(carry_out(&prefix(0, 2, 2)), Err(RebuildError::Prefix { .. })));
+    assert!(matches!(carry_out(&prefix(0, 2, 4)), Err(RebuildError::Prefix { .. })));
+    for (len, target_len) in [(u32::MAX, 3), (2, u32::MAX)] {
+        assert!(matches!(carry_out(&prefix(0, len, target_len)), Err(RebuildError::Op(_))));
+    }
+    // Where nothing expands frames, none is taken.
+    let refused = rebuild(&prefix(0, 2, 3), 0, &mut Held(vec![&basis]), &mut Made::default());
+    assert!(matches!(refused, Err(RebuildError::Prefix { .. })));
 }
 
 #[test]

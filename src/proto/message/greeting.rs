@@ -6,6 +6,11 @@ use crate::model::limits::*;
 use crate::model::{ContentHash, List, Meta, RelPath};
 use serde::{Deserialize, Serialize};
 
+/// Capability: op Prefix may be sent.
+pub const CAN_PREFIX: u64 = 1 << 0;
+/// Capability: body Over may be sent.
+pub const CAN_OVER: u64 = 1 << 1;
+
 /// What a sender is here for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Role {

@@ -74,8 +74,11 @@ fn a_sender_that_breaks_a_bound_is_refused() {
     ]);
     let blocks = Op::Blocks { basis: 0, offset: 69_999, len: 2, target_len: 9, delta: vec![1] };
     breaks(vec![put(id, 80_000, vec![held()]), delta(id, 0, vec![blocks])]);
-    let prefix = Op::Prefix { basis: 0, offset: 0, len: 2, target_len: 9, frame: vec![1] };
-    breaks(vec![put(id, 80_000, vec![held()]), delta(id, 0, vec![prefix])]);
+    let prefix = |offset, len, target_len| Op::Prefix { basis: 0, offset, len, target_len, frame: vec![1] };
+    breaks(vec![put(id, 80_000, vec![held()]), delta(id, 0, vec![prefix(69_999, 2, 9)])]);
+    breaks(vec![put(id, 80_000, vec![held()]), delta(id, 0, vec![prefix(0, 2, 80_001)])]);
+    breaks(vec![put(id, 1 << 30, vec![held()]), delta(id, 0, vec![prefix(0, 2, (2 << 20) + 1)])]);
+    breaks(vec![put(id, 80_000, Vec::new()), delta(id, 0, vec![prefix(0, 0, 9)])]);
     breaks(vec![Up::Remove {
         id,
         items: List::new(vec![Removal { path: RelPath::root(), kind: Kind::Dir, n_below: 9 }]),

@@ -2,8 +2,8 @@
 
 use super::commit::{Complete, CompleteKind};
 use super::{Action, Breach, PackedFile, Receiver};
-use crate::model::limits::{PACK_FILE_BYTES, UNACKNOWLEDGED};
-use crate::model::{ContentHash, Meta, RelPath};
+use crate::model::limits::{OP_BYTES, PACK_FILE_BYTES, UNACKNOWLEDGED};
+use crate::model::{ContentHash, Kind, Meta, Node, RelPath};
 use crate::proto::message::*;
 
 fn breach<T>(what: &str) -> Result<T, Breach> {
@@ -96,7 +96,7 @@ impl Receiver {
             for file in files.by_ref().take(dir.n_files as usize) {
                 let path = dir.path.join(&file.name).map_err(|error| Breach(error.to_string()))?;
                 check_entry(&path, &file.meta)?;
-                let (n, basis) = self.check_body(&file, &mut gone)?;
+                let (n, basis) = self.check_body(&path, &file, &mut gone)?;
                 wire_bytes += n;
                 paths.push((path, file.meta, u64::from(file.size)));
                 staged.push(PackedFile { meta: file.meta, size: file.size, body: file.body, basis });
@@ -121,6 +121,7 @@ impl Receiver {
     /// Wire bytes of a packed file, and its basis if it has one.
     fn check_body(
         &mut self,
+        path: &RelPath,
         file: &PackFile,
         gone: &mut Option<()>,
     ) -> Result<(u64, Option<super::BasisRef>), Breach> {
@@ -137,7 +138,17 @@ impl Receiver {
                 }
                 Ok((0, found))
             }
-            PackBody::Over(_) => breach("a body that was not offered"),
+            PackBody::Over(_) if self.capabilities & CAN_OVER == 0 => breach("a body that was not offered"),
+            PackBody::Over(frame) if frame.len() > OP_BYTES => breach("a packed file that is too long"),
+            PackBody::Over(frame) => {
+                let held = self.issued.get(path).and_then(Node::as_leaf).copied();
+                let held = held.filter(|leaf| leaf.kind == Kind::File && leaf.size <= PACK_FILE_BYTES);
+                if held.is_none() {
+                    *gone = Some(());
+                }
+                let basis = held.map(|leaf| super::BasisRef { path: path.clone(), leaf });
+                Ok((frame.len() as u64, basis))
+            }
         }
     }
 

@@ -31,6 +31,9 @@ const TELL_MS: u64 = 5_000;
 /// How often the whole destination is walked again while a sender is connected.
 const REWALK_MS: u64 = 900_000;
 
+/// What this build takes beyond version 1's own.
+const CAPABILITIES: u64 = CAN_PREFIX | CAN_OVER;
+
 /// The peer broke the protocol: the connection ends with `Bye`. Class: session.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the peer broke the protocol: {0}")]
@@ -59,6 +62,8 @@ pub struct Receiver {
     config: Config,
     scope: ScopeId,
     role: Role,
+    /// What both ends offered.
+    capabilities: u64,
     ahead: Option<(RootId, ContentHash)>,
     state: State,
     /// Changes count; before `Begin` they are dropped.
@@ -106,6 +111,7 @@ impl Receiver {
         let mut receiver = Self {
             scope: hello.scope,
             role: hello.role,
+            capabilities: hello.capabilities & CAPABILITIES,
             ahead: hello.ahead,
             state: State::Walking(RootReason::Greeting),
             counts: false,
@@ -145,7 +151,7 @@ impl Receiver {
 
     fn welcome(&mut self) {
         let welcome = Welcome {
-            capabilities: 0,
+            capabilities: CAPABILITIES,
             root_id: self.config.root_id,
             lease: self.config.lease,
             keeps: self.config.keeps,

@@ -143,7 +143,8 @@ impl Receiver {
             found.push(basis);
         }
         let Some(transfer) = self.transfers.get_mut(&id) else { return Ok(()) };
-        transfer.at = check_ops(at, &ops, &sizes, transfer.size)?;
+        let takes_prefix = self.capabilities & CAN_PREFIX != 0;
+        transfer.at = check_ops(at, &ops, &sizes, transfer.size, takes_prefix)?;
         transfer.bases = sizes;
         self.actions.extend(found.into_iter().map(|basis| Action::AddBasis { id, basis }));
         self.actions.push_back(Action::Write { id, at, ops: ops.into_vec(), wire_bytes });
@@ -340,7 +341,7 @@ impl Receiver {
 }
 
 /// Checks ops against the sizes of their bases and of the target; returns where they end.
-fn check_ops(at: u64, ops: &[Op], bases: &[u64], size: u64) -> Result<u64, Breach> {
+fn check_ops(at: u64, ops: &[Op], bases: &[u64], size: u64, takes_prefix: bool) -> Result<u64, Breach> {
     let mut end = at;
     for op in ops {
         op.check().map_err(|error| Breach(error.to_string()))?;
@@ -348,7 +349,8 @@ fn check_ops(at: u64, ops: &[Op], bases: &[u64], size: u64) -> Result<u64, Breac
             Op::Same { len } => Some((0, end, *len)),
             Op::Copy { basis, offset, len } => Some((*basis as usize, *offset, *len)),
             Op::Blocks { basis, offset, len, .. } => Some((*basis as usize, *offset, u64::from(*len))),
-            Op::Prefix { .. } => return breach("an op that was not offered"),
+            Op::Prefix { .. } if !takes_prefix => return breach("an op that was not offered"),
+            Op::Prefix { basis, offset, len, .. } => Some((*basis as usize, *offset, u64::from(*len))),
             Op::Zeros { .. } | Op::Literal(_) | Op::Use { .. } => None,
         };
         if let Some((basis, offset, len)) = range {

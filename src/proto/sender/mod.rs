@@ -138,7 +138,7 @@ impl Sender {
     /// Greets the receiver; the source may come later.
     pub fn new(config: Config, now_ms: u64) -> Self {
         let hello = Hello {
-            capabilities: 0,
+            capabilities: CAN_PREFIX | CAN_OVER,
             client: config.client,
             process: config.process,
             name: Text::new(&config.name.chars().take(CLIENT_NAME_BYTES / 4).collect::<String>()),
