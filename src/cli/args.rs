@@ -11,9 +11,11 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use super::receiving::{Authorised, FoundArgs, Trash, TrashArgs};
 use super::words::{self, Place};
 use crate::client::event::Outcome;
 use crate::client::options::{ClientOptions, Destination, Once};
+use crate::server::aside::Aside;
 use crate::server::options::{Found, ServerOptions};
 
 const EXIT_CODES: &str = "\
@@ -34,6 +36,8 @@ pub enum Command {
     Send(ClientOptions),
     /// Print the public key of this identity, or of the user's own.
     Key(Option<PathBuf>),
+    /// `trash` and `authorized`.
+    Aside(Aside),
 }
 
 /// How much is said, and in which form.
@@ -143,6 +147,12 @@ enum Verb {
     /// Print this side's public key, for --authorize and --server-key
     #[command(after_help = EXIT_CODES)]
     Key(Key),
+    /// Look at what was removed from a destination, bring it back, or empty it
+    #[command(subcommand)]
+    Trash(Trash),
+    /// List the clients that a destination lets in, or remove one
+    #[command(subcommand)]
+    Authorized(Authorised),
 }
 
 impl Verb {
@@ -154,6 +164,8 @@ impl Verb {
                 Command::Send(send.options(if dry_run { Once::DryRun } else { Once::Push }, given)?)
             }
             Verb::Key(key) => Command::Key(key.identity),
+            Verb::Trash(trash) => trash.command(),
+            Verb::Authorized(authorised) => authorised.command(),
         })
     }
 }
@@ -173,6 +185,9 @@ struct Serve {
 
     #[command(flatten)]
     found: FoundArgs,
+
+    #[command(flatten)]
+    trash: TrashArgs,
 
     /// Serve one client over standard input and output; `push` and `watch` use this through ssh
     #[arg(long)]
@@ -205,6 +220,7 @@ impl Serve {
             host: self.host,
             port: self.port,
             found: self.found.found(),
+            trash: self.trash.options(),
             stdio: self.stdio,
             authorize: self.authorize,
             identity: self.keys.identity,
@@ -259,6 +275,9 @@ struct Send {
     #[command(flatten)]
     found: FoundArgs,
 
+    #[command(flatten)]
+    trash: TrashArgs,
+
     /// One-time ticket that `strait serve` printed; better in STRAIT_TICKET, where `ps` does not show it
     #[arg(long, env = "STRAIT_TICKET", hide_env_values = true, value_parser = NonEmptyStringValueParser::new())]
     ticket: Option<String>,
@@ -290,6 +309,10 @@ impl Send {
                 if found != Found::Refuse {
                     return Err("--adopt and --clean are for whoever starts the receiver: give them to `strait serve`, or name a DEST".into());
                 }
+                given.none_of(
+                    &["trash_days", "trash_size", "keep_replaced"],
+                    "is for whoever starts the receiver: give it to `strait serve`, or name a DEST",
+                )?;
                 Destination::Server { host: self.host, port: self.port }
             }
             Some(dest) => {
@@ -316,6 +339,7 @@ impl Send {
             hidden: self.include_hidden,
             excludes: self.exclude,
             found,
+            trash: self.trash.options(),
             bwlimit_bytes_per_s: self.bwlimit,
             ticket: self.ticket,
             server_key: self.server_key,
@@ -351,27 +375,6 @@ enum Exchange {
     // X25519 and ML-KEM-768 together: what is recorded today stays secret from a quantum computer.
     X25519mlkem768,
     X25519,
-}
-
-#[derive(Args)]
-struct FoundArgs {
-    /// Empty a DEST that is not empty and not strait's own
-    #[arg(long, conflicts_with = "adopt")]
-    clean: bool,
-
-    /// Keep what such a DEST holds, and use it as basis
-    #[arg(long)]
-    adopt: bool,
-}
-
-impl FoundArgs {
-    fn found(&self) -> Found {
-        match (self.adopt, self.clean) {
-            (true, _) => Found::Adopt,
-            (_, true) => Found::Clean,
-            _ => Found::Refuse,
-        }
-    }
 }
 
 /// Tells what was written on the command line from what is a default or in the environment.

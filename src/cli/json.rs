@@ -75,6 +75,8 @@ fn paths(event: &Event) -> Vec<(&'static str, &Shown)> {
             | Change::Remove { path, .. } => vec![("path", path)],
             Change::Move { from, path } | Change::Swap { from, path } => vec![("from", from), ("path", path)],
         },
+        Event::Trashed { path: Some(path), .. } => vec![("path", path)],
+        Event::Restored { path, to, .. } => vec![("path", path), ("to", to)],
         _ => Vec::new(),
     }
 }

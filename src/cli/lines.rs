@@ -1,7 +1,7 @@
 //! Each event in words: one line, without newline, for people. Pure; `report` decides where it goes.
 
 use super::args::Loudness;
-use super::text::{count, length, size, thousands};
+use super::text::{count, length, moment, size, thousands};
 use crate::client::event::{Change, Event, Received, Scanned, Summary, What};
 use crate::model::path::write_escaped;
 
@@ -41,12 +41,38 @@ pub fn line(event: &Event) -> Option<Line> {
         Event::CacheRebuilt { why } => {
             (Normal, true, format!("the cache is made again, which costs reading but no data: {why}"))
         }
+        Event::Trashed { .. } | Event::Restored { .. } | Event::Emptied { .. } | Event::Authorised { .. } => {
+            (Quiet, false, aside_text(event))
+        }
         Event::Stopping { why } => (Normal, false, format!("stopping: {why}")),
         Event::Error { text } => (Quiet, true, format!("error: {text}")),
     };
     // Reasons and client names come from the other end: none of them may steer the terminal.
     let text = if matches!(event, Event::Listening { .. }) { text } else { escaped(&text) };
     Some(Line { from, is_trouble, text })
+}
+
+/// What `trash` and `authorized` were asked for.
+fn aside_text(event: &Event) -> String {
+    match event {
+        Event::Trashed { id, path, kind, removed_at_ms, disk_bytes, entries_below } => {
+            let path = path.as_ref().map_or_else(|| "(its path was lost)".into(), ToString::to_string);
+            let what = match (kind, entries_below) {
+                (What::Dir, n) => format!("{path}/ ({} below)", thousands(*n)),
+                (What::Link, _) => format!("{path} (link)"),
+                (What::File, _) => path,
+            };
+            format!("{id}  {}  {:>10}  {what}", moment(*removed_at_ms), size(*disk_bytes))
+        }
+        Event::Restored { path, to, entries, size_bytes } => {
+            format!("{to}/{path} is back: {}, {}", count(*entries, "entry", "entries"), size(*size_bytes))
+        }
+        Event::Emptied { entries } => {
+            format!("{} gone from the trash", count(*entries, "entry is", "entries are"))
+        }
+        Event::Authorised { key, note } => format!("{key}  {note}"),
+        _ => String::new(),
+    }
 }
 
 fn escaped(text: &str) -> String {

@@ -7,6 +7,7 @@ pub mod args;
 mod json;
 mod lines;
 mod progress;
+mod receiving;
 mod report;
 mod text;
 mod words;
@@ -30,6 +31,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> Outcome {
     let outcome = match command {
         Command::Send(options) => crate::client::run(options, reporter),
         Command::Serve(options) => crate::server::run(options, reporter),
+        Command::Aside(aside) => crate::server::aside::run(aside, reporter),
         Command::Key(identity) => match crate::client::public_key(identity.as_deref()) {
             Ok(key) => reporter.key(&key),
             Err(text) => {

@@ -55,6 +55,23 @@ pub fn length(ms: u64) -> String {
     }
 }
 
+/// A moment of the common era after 1970, to the second, in UTC: `2026-01-31 23:59:58Z`.
+pub fn moment(unix_ms: u64) -> String {
+    let secs = unix_ms / 1_000;
+    let (days, of_day) = (secs / 86_400, secs % 86_400);
+    // Years begin in March, so that the odd day is the last: eras of 400 years since 0000-03-01.
+    let days = days + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (of_day / 3_600, of_day % 3_600 / 60, of_day % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}Z")
+}
+
 /// A share in whole percent, rounded down so that 100 % means all; 100 of nothing.
 pub fn percent(done: u64, total: u64) -> u64 {
     if done >= total { 100 } else { (u128::from(done) * 100 / u128::from(total)) as u64 }
@@ -63,6 +80,20 @@ pub fn percent(done: u64, total: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn moments_are_dates_of_the_calendar() {
+        for (unix_s, text) in [
+            (0, "1970-01-01 00:00:00Z"),
+            (951_782_400, "2000-02-29 00:00:00Z"),
+            (951_868_799, "2000-02-29 23:59:59Z"),
+            (1_767_225_599, "2025-12-31 23:59:59Z"),
+            (1_767_225_600, "2026-01-01 00:00:00Z"),
+            (4_107_542_400, "2100-03-01 00:00:00Z"),
+        ] {
+            assert_eq!(moment(unix_s * 1_000), text);
+        }
+    }
 
     #[test]
     fn sizes_have_three_figures() {

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
+use crate::server::options::TrashSize;
+
 /// Where DEST is, as written.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Place {
@@ -126,6 +128,23 @@ pub fn parse_rate(word: &str) -> Result<u64, String> {
     Ok(bytes_per_s as u64)
 }
 
+/// Takes the bound of the trash: `10%`, `20G`, or `0` for none.
+pub fn parse_trash_size(word: &str) -> Result<TrashSize, String> {
+    if word == "0" {
+        return Ok(TrashSize::Bytes(0));
+    }
+    let Some(percent) = word.strip_suffix('%') else {
+        return match parse_rate(word) {
+            Ok(bytes) if !word.contains('/') => Ok(TrashSize::Bytes(bytes)),
+            _ => Err("write a share of the disk or a size, for example 10% or 20G; 0 keeps nothing".into()),
+        };
+    };
+    match percent.parse() {
+        Ok(percent) if percent <= 90 => Ok(TrashSize::Percent(percent)),
+        _ => Err("a share of the disk is a whole number from 0% to 90%".into()),
+    }
+}
+
 /// Takes the command of `--rsh`: at least one word.
 pub fn parse_rsh(word: &str) -> Result<String, String> {
     if word.trim().is_empty() {
@@ -179,6 +198,16 @@ mod tests {
         assert!(place(":dir").is_err_and(|text| text.contains("./:dir")));
         assert!(place("").is_err());
         assert!(parse_host("host:5000").is_err_and(|text| text.contains("--port")));
+    }
+
+    #[test]
+    fn the_trash_is_bounded_by_a_share_or_a_size() {
+        assert_eq!(parse_trash_size("10%"), Ok(TrashSize::Percent(10)));
+        assert_eq!(parse_trash_size("20G"), Ok(TrashSize::Bytes(20 << 30)));
+        assert_eq!(parse_trash_size("0"), Ok(TrashSize::Bytes(0)));
+        for word in ["", "20", "%", "91%", "-1%", "1.5%", "20G/s"] {
+            assert!(parse_trash_size(word).is_err(), "{word}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::proto::frame::encode;
 use crate::proto::message::{Up, VERSION};
 use crate::server::options::Found;
 use crate::server::{Fatal, LocalReceiver};
+use std::ffi::OsString;
 use std::sync::Arc;
 
 /// Why there is no connection.
@@ -120,22 +121,24 @@ impl Way {
                 })
             }
             Destination::Local(dest) => {
-                LocalReceiver::open(dest, options.found, &options.source, events).map(Way::Local)
+                LocalReceiver::open(dest, options.found, options.trash, &options.source, events)
+                    .map(Way::Local)
             }
             Destination::Ssh { host, path, rsh } => {
                 let rsh = split_words(rsh).map_err(|error| Fatal::new(Outcome::Usage, &error))?;
                 let found = match options.found {
                     Found::Refuse => None,
-                    Found::Adopt => Some("--adopt".into()),
-                    Found::Clean => Some("--clean".into()),
+                    Found::Adopt => Some("--adopt".to_owned()),
+                    Found::Clean => Some("--clean".to_owned()),
                 };
+                let far = found.into_iter().chain(options.trash.words()).map(OsString::from).collect();
                 let (user, host) = match host.split_once('@') {
                     Some((user, host)) => (Some(user.to_owned()), host.to_owned()),
                     None => (None, host.clone()),
                 };
                 let destination = SshDestination { user, host, path: path.into() };
                 let program = std::env::var("STRAIT_REMOTE_PROGRAM").unwrap_or_else(|_| "strait".to_owned());
-                let command = SshCommand { rsh, program, options: found.into_iter().collect() };
+                let command = SshCommand { rsh, program, options: far };
                 Ok(Way::Ssh { command, destination })
             }
         }

@@ -305,6 +305,31 @@ pub enum Event {
     CacheRebuilt {
         why: String,
     },
+    /// Something that the trash keeps; `path` is missing when its record was lost.
+    Trashed {
+        id: String,
+        path: Option<Shown>,
+        kind: What,
+        removed_at_ms: u64,
+        disk_bytes: u64,
+        entries_below: u64,
+    },
+    /// Something was copied out of the trash, to `path` below `to`.
+    Restored {
+        path: Shown,
+        to: Shown,
+        entries: u64,
+        size_bytes: u64,
+    },
+    /// So many entries are gone from the trash for good.
+    Emptied {
+        entries: u64,
+    },
+    /// A client that a destination lets in.
+    Authorised {
+        key: String,
+        note: String,
+    },
     /// Asked to end, by a signal or because the other end closed.
     Stopping {
         why: String,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-pub use crate::server::options::Found;
+pub use crate::server::options::{Found, TrashOptions};
 
 /// Where the destination is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub struct ClientOptions {
     pub excludes: Vec<String>,
     /// For the receiver that this sender starts itself; `Refuse` with `Destination::Server`.
     pub found: Found,
+    /// For the same receiver.
+    pub trash: TrashOptions,
     /// Bytes a second on the wire; never 0.
     pub bwlimit_bytes_per_s: Option<u64>,
     /// The one-time ticket that `serve` printed; checked by the sender.

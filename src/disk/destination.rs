@@ -17,10 +17,7 @@ use crate::model::{Meta, Name, RelPath, Time};
 use rustix::fs::{self as sys, AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
-
-/// Bytes of an entry's name that are kept in its name in the trash.
-const TRASH_NAME_BYTES: usize = 200;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// An open, locked destination. Shared by threads; only one of them should change names.
 #[derive(Debug)]
@@ -102,16 +99,43 @@ impl Destination {
     pub fn rename(&self, from: &RelPath, to: &RelPath) -> Result<Stat, DestinationError> {
         let (from_dir, from_name) = self.parent_of(from)?;
         let (to_dir, to_name) = self.parent_of(to)?;
-        self.move_name((&from_dir, &from_name), (&to_dir, &c_name(to_name.as_bytes())))
+        self.move_name((&from_dir, &from_name), (to_dir.as_fd(), &c_name(to_name.as_bytes())))
             .map_err(|errno| self.fail(if errno == Errno::NOENT { from } else { to }, errno))?;
         self.stat(to)
     }
 
-    /// Moves an entry and all below it into the trash, under a number and its name; returns the
-    /// name there.
-    pub fn remove(&self, path: &RelPath) -> Result<String, DestinationError> {
+    /// Moves an entry and all below it into the trash. Says whether a sync of the whole file system
+    /// is needed to make that durable there.
+    pub fn remove(&self, path: &RelPath) -> Result<bool, DestinationError> {
         let (dir, name) = self.parent_of(path)?;
         self.move_to_trash(path, (&dir, &name))
+    }
+
+    /// Takes an entry and all below it away for good: one rename, the rest is for
+    /// [`TrashFolder::sweep`](super::TrashFolder::sweep).
+    pub fn discard(&self, path: &RelPath) -> Result<(), DestinationError> {
+        let (dir, name) = self.parent_of(path)?;
+        let gone = self.own.trash.put_gone(|gone, new| self.move_name((&dir, &name), (gone, new)));
+        gone.map_err(|errno| self.fail(path, errno))
+    }
+
+    /// Gives what is about to be replaced a second name in the trash, or, where the file system
+    /// has no hard links, moves it there; a directory is left alone, nothing is nothing. Says what
+    /// [`Destination::remove`] says.
+    pub fn keep_in_trash(&self, path: &RelPath) -> Result<bool, DestinationError> {
+        if !matches!(self.root.stat(path), Ok(Some(stat)) if !stat.is_dir()) {
+            return Ok(false);
+        }
+        let (dir, name) = self.parent_of(path)?;
+        let trash = &self.own.trash;
+        let link = |new: &CString| {
+            let call = || sys::linkat(&dir, name.as_bytes(), &trash.dir, new, AtFlags::empty());
+            self.root.opened_up(&[dir.as_fd()], call)
+        };
+        match trash.put(path, link) {
+            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => self.remove(path),
+            result => result.map_err(|errno| self.fail(path, errno)),
+        }
     }
 
     /// `path` is for people; `from` is what goes.
@@ -119,20 +143,10 @@ impl Destination {
         &self,
         path: &RelPath,
         from: (&OwnedFd, &Name),
-    ) -> Result<String, DestinationError> {
-        loop {
-            let name = path.split().map_or_else(|| from.1.clone(), |(_, name)| name);
-            let kept = &name.as_bytes()[..name.as_bytes().len().min(TRASH_NAME_BYTES)];
-            let number = format!("{:016x} ", self.own.next_number());
-            let trash_name = c_name(&[number.as_bytes(), kept].concat());
-            match self.move_name(from, (&self.own.trash, &trash_name)) {
-                Err(Errno::EXIST) => {}
-                result => {
-                    result.map_err(|errno| self.fail(path, errno))?;
-                    return Ok(trash_name.to_bytes().escape_ascii().to_string());
-                }
-            }
-        }
+    ) -> Result<bool, DestinationError> {
+        let trash = &self.own.trash;
+        let moved = trash.put(path, |new| self.move_name(from, (trash.dir.as_fd(), new)));
+        moved.map_err(|errno| self.fail(path, errno))
     }
 
     /// Renames to a free name, opening up what must be: both directories, and a directory that is
@@ -140,12 +154,12 @@ impl Destination {
     pub(super) fn move_name(
         &self,
         from: (&OwnedFd, &Name),
-        to: (&OwnedFd, &CString),
+        to: (BorrowedFd, &CString),
     ) -> rustix::io::Result<()> {
         let name = c_name(from.1.as_bytes());
         let moved = self.open_bare(from.0, from.1.as_bytes())?;
-        let targets = [from.0.as_fd(), to.0.as_fd(), moved.as_fd()];
-        self.root.opened_up(&targets, || rename_new(from.0.as_fd(), &name, to.0.as_fd(), to.1))
+        let targets = [from.0.as_fd(), to.0, moved.as_fd()];
+        self.root.opened_up(&targets, || rename_new(from.0.as_fd(), &name, to.0, to.1))
     }
 
     /// Gives a file a second name among the pins, so that its content outlives what happens to

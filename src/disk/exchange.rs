@@ -49,7 +49,7 @@ impl Destination {
         self.stat(b)?;
         let (dir, name) = self.parent_of(a)?;
         self.write_intent(a, b).map_err(|errno| self.fail(&INTENT, errno))?;
-        let moved = self.move_name((&dir, &name), (&self.own().dir, &c_name(SWAP.as_bytes())));
+        let moved = self.move_name((&dir, &name), (self.own().dir.as_fd(), &c_name(SWAP.as_bytes())));
         moved.map_err(|errno| self.fail(a, errno))?;
         self.finish_exchange()
     }
@@ -90,7 +90,7 @@ impl Destination {
         let from = (&self.own().dir, &swap);
         let place = || {
             let (dir, name) = self.root().parent_of(path)?;
-            self.move_name(from, (&dir, &c_name(name.as_bytes())))
+            self.move_name(from, (dir.as_fd(), &c_name(name.as_bytes())))
         };
         match place() {
             Ok(()) => Ok(()),

@@ -21,9 +21,11 @@ mod probe;
 mod removal;
 mod resolve;
 mod root;
+mod salvage;
 mod scan;
 mod stage;
 mod stat;
+mod trash;
 mod walk;
 
 pub use clean::{CleanError, Occupancy, clean, may_clean, occupancy};
@@ -32,12 +34,14 @@ pub use destination::Destination;
 pub use error::DestinationError;
 pub use file::File;
 pub use findings::{Findings, Hashing, Notes, Options, Progress, Unreadable, Verdict, What};
-pub use own::{OwnFolder, OwnFolderError};
+pub use own::{OwnFolder, OwnFolderError, id_of};
 pub use probe::{Keeps, probe};
 pub use root::{Root, RootError};
+pub use salvage::{SalvageError, salvage};
 pub use scan::{Rescan, Scan, ScanError, Touched, rescan, scan};
 pub use stage::{NotInstalled, StagedFile};
 pub use stat::{DirId, FileType, RACY_MS, Stat, now};
+pub use trash::{Extent, TrashFolder, Trashed};
 
 #[cfg(test)]
 mod tests;

@@ -1,13 +1,13 @@
 //! The receiver's own folder `.strait` at the root of a destination: who it is, and one at a time.
 //!
-//! It holds `id` (which root this is), `lock`, `stage/` (what is being made), `trash/` (what was
-//! removed) and `pins/` (bases still in use). It is never part of a tree, and readable by its
-//! owner only.
+//! It holds `id` (which root this is), `lock`, `stage/` (what is being made), `trash/` and `gone/`
+//! (what was removed) and `pins/` (bases still in use). It is never part of a tree, and readable
+//! by its owner only.
 
 use super::error::DestinationError;
 use super::root::Root;
 use super::stat::{Stat, now};
-use crate::model::Time;
+use super::trash::{TrashFolder, next_number};
 use crate::model::path::OWN_FOLDER;
 use rustix::fs::{self as sys, AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -15,7 +15,7 @@ use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 /// First line of the file `id`: a word and the number of this format.
 const ID_HEAD: &str = "strait 1\n";
@@ -27,7 +27,7 @@ const LIST_DIR: OFlags =
 pub struct OwnFolder {
     pub(super) dir: OwnedFd,
     pub(super) stage: Arc<OwnedFd>,
-    pub(super) trash: OwnedFd,
+    pub(super) trash: TrashFolder,
     pub(super) pins: OwnedFd,
     id: [u8; 16],
     next: AtomicU64,
@@ -55,7 +55,7 @@ impl OwnFolder {
         let dir = open_or_make(&root.dir, OWN_FOLDER)?;
         let lock = take_lock(&dir)?;
         let stage = Arc::new(open_or_make(&dir, b"stage")?);
-        let trash = open_or_make(&dir, b"trash")?;
+        let trash = TrashFolder::open_or_create(&dir)?;
         let pins = open_or_make(&dir, b"pins")?;
         let id = read_or_write_id(&dir, fresh_id)?;
         let now = now();
@@ -71,7 +71,12 @@ impl OwnFolder {
     /// A number that no name in this folder begins with yet: later ones are greater, also after a
     /// restart, as long as the clock is not set back.
     pub fn next_number(&self) -> u64 {
-        self.next.fetch_add(1, Ordering::Relaxed)
+        next_number(&self.next)
+    }
+
+    /// What was removed.
+    pub fn trash(&self) -> &TrashFolder {
+        &self.trash
     }
 
     /// Removes what an earlier run left in the stage, except files whose number `keeps` says;
@@ -84,14 +89,6 @@ impl OwnFolder {
     /// Removes all pins; only when no transfer is open.
     pub fn sweep_pins(&self) -> Result<u64, DestinationError> {
         self.sweep(self.pins.as_fd(), "the pins", &|_, _| false, &AtomicBool::new(false))
-    }
-
-    /// Removes what was put into the trash before `before`, or everything, until `stop` is raised;
-    /// returns how many entries went. For a thread in the background: may run beside commits.
-    pub fn empty_trash(&self, before: Option<Time>, stop: &AtomicBool) -> Result<u64, DestinationError> {
-        // A rename sets ctime, so that it tells when an entry came here.
-        let keeps = |_: &[u8], stat: &Stat| before.is_some_and(|before| stat.ctime >= before);
-        self.sweep(self.trash.as_fd(), "the trash", &keeps, stop)
     }
 
     fn sweep(
@@ -113,7 +110,7 @@ fn stage_number(name: &[u8]) -> Option<u64> {
     u64::from_str_radix(text, 16).ok()
 }
 
-fn open_or_make(parent: &OwnedFd, name: &[u8]) -> Result<OwnedFd, OwnFolderError> {
+pub(super) fn open_or_make(parent: &OwnedFd, name: &[u8]) -> Result<OwnedFd, OwnFolderError> {
     let fail = |errno| DestinationError::of(&name.escape_ascii(), errno, parent.as_fd());
     match sys::mkdirat(parent, name, Mode::RWXU) {
         Ok(()) | Err(Errno::EXIST) => {}
@@ -182,6 +179,19 @@ fn write_id(dir: &OwnedFd, id: [u8; 16]) -> Result<(), DestinationError> {
     file.sync_all().map_err(fail)?;
     let renamed = sys::renameat(dir, "id.new", dir, "id").and_then(|()| sys::fsync(dir));
     renamed.map_err(|errno| fail(errno.into()))
+}
+
+/// The id of the destination at `root`, without its lock; `None` when it is none.
+pub fn id_of(root: &Root) -> Result<Option<[u8; 16]>, OwnFolderError> {
+    let fail = |errno| DestinationError::of(&"id", errno, root.dir.as_fd());
+    if !is_destination(root).map_err(fail)? {
+        return Ok(None);
+    }
+    let dir = sys::openat(&root.dir, OWN_FOLDER, LIST_DIR, Mode::empty()).map_err(fail)?;
+    let mut text = String::new();
+    // Not UTF-8 or unreadable: no id is found in what was read.
+    let _ = open_file(&dir, "id", OFlags::RDONLY)?.take(256).read_to_string(&mut text);
+    parse_id(&text).map(Some).ok_or(OwnFolderError::BadId)
 }
 
 /// Whether `root` holds the folder of a destination.

@@ -126,7 +126,7 @@ pub(super) fn rename_new(from: BorrowedFd, name: &CString, to: BorrowedFd, new: 
 }
 
 /// Opens a directory that is to go, after giving its owner every right on it.
-fn open_own(parent: BorrowedFd, name: &CString) -> Result<OwnedFd> {
+pub(super) fn open_own(parent: BorrowedFd, name: &CString) -> Result<OwnedFd> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let bare = sys::openat(parent, name, flags | OFlags::PATH, Mode::empty())?;
     let mode = sys::fstat(&bare)?.st_mode & 0o7777;

@@ -107,6 +107,12 @@ pub const TAKEOVER_MS: u64 = 15_000;
 pub const GROUP_CHANGES: usize = 256;
 pub const GROUP_MS: u64 = 200;
 
+/// A destination with less than this free gives back what its trash holds: room for what is in
+/// flight, and for the state.
+pub const LOW_SPACE_BYTES: u64 = 32 * MIB as u64;
+/// Two packs and what they need beside.
+pub const LOW_SPACE_INODES: u64 = 4_096;
+
 /// Runs of zeros from here on become holes at the destination.
 pub const HOLE_BYTES: usize = 64 * KIB;
 
@@ -134,5 +140,7 @@ const _: () = {
     assert!(MISMATCH_HASHES * 32 <= OP_BYTES);
     assert!((BLOCK_BYTES_MAX as usize) < WINDOW_BYTES);
     assert!(FIRST_CREDIT_BYTES <= CREDIT_BYTES);
+    assert!(LOW_SPACE_BYTES >= 2 * CREDIT_BYTES);
+    assert!(LOW_SPACE_INODES as usize >= 2 * (PACK_FILES + PACK_DIRS));
     assert!(PING_MS * 2 < SILENCE_MS);
 };

@@ -35,4 +35,4 @@ pub use segment::{SegmentReader, SegmentWriter, Squeeze};
 pub use ticket::{Secret, Ticket};
 pub use tls::KeyExchange;
 pub use traffic::Traffic;
-pub use trust::{ClientTrust, Door};
+pub use trust::{AuthorisedClients, ClientTrust, Door};

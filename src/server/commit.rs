@@ -12,13 +12,9 @@ use crate::proto::message::Refusal;
 use crate::proto::receiver::{Expect, Step};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Up to here files and directories of a group are synced one by one; above, the file system is.
 const SYNCED_SINGLY: usize = 4;
-
-/// One thread empties the trash at a time, whoever put something in.
-static IS_EMPTYING: AtomicBool = AtomicBool::new(false);
 
 /// Makes the steps in order, then all of them durable; one result for each step.
 pub fn commit(
@@ -27,7 +23,7 @@ pub fn commit(
     steps: Vec<Step>,
     dirs: &[(RelPath, Meta)],
 ) -> Vec<Result<(), Refusal>> {
-    let mut group = Group { shore, stage, is_large: false, has_removed: false };
+    let mut group = Group { shore, stage, is_large: false, has_removed: false, has_record: false };
     let n_installs = steps.iter().filter(|step| matches!(step, Step::Install { .. })).count();
     group.is_large = n_installs > SYNCED_SINGLY;
     if group.is_large
@@ -45,13 +41,13 @@ pub fn commit(
         }
         synced.insert(path.clone());
     }
-    let has_removed = group.has_removed;
-    if let Err(error) = sync(&shore.destination, &synced, has_metas) {
+    let (has_removed, needs_all) = (group.has_removed, has_metas || group.has_record);
+    if let Err(error) = sync(&shore.destination, &synced, needs_all) {
         let why = refusal_of(&error);
         results.iter_mut().for_each(|result| *result = Err(why.clone()));
     }
     if has_removed {
-        empty_trash(shore);
+        shore.trash.wake();
     }
     results
 }
@@ -72,9 +68,9 @@ fn parents(step: &Step) -> Vec<RelPath> {
 fn sync(
     destination: &Destination,
     dirs: &BTreeSet<RelPath>,
-    has_metas: bool,
+    needs_all: bool,
 ) -> Result<(), DestinationError> {
-    if dirs.len() > SYNCED_SINGLY || has_metas {
+    if dirs.len() > SYNCED_SINGLY || needs_all {
         return destination.sync_fs();
     }
     for dir in dirs {
@@ -87,25 +83,13 @@ fn sync(
     Ok(())
 }
 
-/// Empties the trash behind the commit.
-fn empty_trash(shore: &Arc<Shore>) {
-    if IS_EMPTYING.swap(true, Ordering::AcqRel) {
-        return;
-    }
-    let shore = shore.clone();
-    std::thread::spawn(move || {
-        if let Err(error) = shore.destination.own().empty_trash(None, &AtomicBool::new(false)) {
-            tracing::warn!(%error, "the trash could not be emptied");
-        }
-        IS_EMPTYING.store(false, Ordering::Release);
-    });
-}
-
 struct Group<'g> {
     shore: &'g Shore,
     stage: &'g mut Stage,
     is_large: bool,
     has_removed: bool,
+    /// Something lies in the trash that only a sync of the whole file system makes durable there.
+    has_record: bool,
 }
 
 impl Group<'_> {
@@ -116,23 +100,48 @@ impl Group<'_> {
             Step::MakeDir { path, meta } => {
                 destination.make_dir(&path, &meta).map(drop).map_err(|error| refusal_of(&error))
             }
-            Step::Link { path, target, mtime, .. } => destination
-                .make_link(&path, target.as_bytes(), mtime)
-                .map(drop)
-                .map_err(|error| refusal_of(&error)),
+            Step::Link { path, target, mtime, .. } => {
+                self.keep_replaced(&path)?;
+                let made = destination.make_link(&path, target.as_bytes(), mtime);
+                made.map(drop).map_err(|error| refusal_of(&error))
+            }
             Step::SetMeta { path, kind, meta } => self.set_meta(&path, kind, &meta),
             Step::Move { from, to, moved, replaced } => self.move_entry(&from, &to, &moved, &replaced),
             Step::Swap { a, b } => self.swap(&a, &b),
-            Step::Remove { path, .. } => match destination.remove(&path) {
-                Ok(_) => {
-                    self.has_removed = true;
-                    Ok(())
-                }
+            Step::Remove { path, .. } => match self.remove(&path, self.shore.trash.options().is_on()) {
                 // Gone already: it is done.
                 Err(DestinationError::Missing { .. } | DestinationError::NoParent { .. }) => Ok(()),
-                Err(error) => Err(refusal_of(&error)),
+                result => result.map_err(|error| refusal_of(&error)),
             },
         }
+    }
+
+    /// Takes an entry away, into the trash or for good; on a full disk for good.
+    fn remove(&mut self, path: &RelPath, keeps: bool) -> Result<(), DestinationError> {
+        let destination = &self.shore.destination;
+        let removed =
+            if keeps { destination.remove(path) } else { destination.discard(path).map(|()| false) };
+        self.has_record |= match removed {
+            Err(error) if error.is_of_space() => destination.discard(path).map(|()| false),
+            removed => removed,
+        }?;
+        self.has_removed = true;
+        Ok(())
+    }
+
+    /// Before something is put in place of a file or symlink: the trash may want it.
+    fn keep_replaced(&mut self, path: &RelPath) -> Result<(), Refusal> {
+        let options = self.shore.trash.options();
+        if !(options.keep_replaced && options.is_on()) {
+            return Ok(());
+        }
+        match self.shore.destination.keep_in_trash(path) {
+            Ok(has_record) => self.has_record |= has_record,
+            Err(error) if error.is_of_space() => {}
+            Err(error) => return Err(refusal_of(&error)),
+        }
+        self.has_removed = true;
+        Ok(())
     }
 
     fn install(
@@ -147,6 +156,7 @@ impl Group<'_> {
         if !self.is_large {
             ready.file.sync().map_err(of_stage)?;
         }
+        self.keep_replaced(path)?;
         let stat = destination.install(ready.file, path).map_err(|not| refusal_of(&not.error))?;
         if stat.meta() != *meta {
             return Err(Refusal::CannotKeep);
@@ -188,8 +198,9 @@ impl Group<'_> {
             return Err(Refusal::Drifted { tag: Tag::UNKNOWN });
         }
         if *replaced != Expect::Nothing {
-            destination.remove(to).map_err(|error| refusal_of(&error))?;
-            self.has_removed = true;
+            let options = self.shore.trash.options();
+            let keeps = options.keep_replaced && options.is_on();
+            self.remove(to, keeps).map_err(|error| refusal_of(&error))?;
         }
         let after = destination.rename(from, to).map_err(|error| refusal_of(&error))?;
         if after.is_file() {

@@ -4,6 +4,7 @@
 //! `lease`) and drives one machine for each (`session`); a thread for each session touches the
 //! disk (`worker`: `stage`, `commit`, `asks`, `hasher`).
 
+pub mod aside;
 mod asks;
 mod commit;
 pub mod contents;
@@ -18,6 +19,7 @@ mod shore;
 mod stage;
 pub mod stop;
 mod tally;
+mod trash;
 mod warm;
 mod worker;
 
@@ -28,7 +30,7 @@ use crate::net::tls::ServerTls;
 use crate::net::{Door, Endpoint, Identity, Pipe, Places, PublicKey};
 use lease::Lease;
 use listen::{Harbour, listen, serve_pipe, tell_listening};
-use options::{Found, ServerOptions};
+use options::{Found, ServerOptions, TrashOptions};
 use shore::Shore;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -72,7 +74,8 @@ pub fn run(options: ServerOptions, events: &'static dyn Report) -> Outcome {
 }
 
 async fn serve(options: ServerOptions, events: &'static dyn Report) -> Result<Outcome, Fatal> {
-    let shore = open_shore(&options.dest, options.found, options.state.as_deref(), None, events)?;
+    let shore =
+        open_shore(&options.dest, options.found, options.trash, options.state.as_deref(), None, events)?;
     let (stopper, stop) = watch::channel(false);
     if options.stdio {
         let harbour = Harbour { shore, lease: Lease::default(), warm: Warm::none(), events, stop };
@@ -113,6 +116,7 @@ async fn serve(options: ServerOptions, events: &'static dyn Report) -> Result<Ou
     tell_listening(&harbour, address.to_string(), Some(line));
     listen(harbour.clone(), listener, ServerTls::new(&identity), door).await;
     harbour.warm.end().await;
+    harbour.shore.trash.stop();
     harbour.shore.known.sync();
     Ok(Outcome::InStep)
 }
@@ -120,11 +124,12 @@ async fn serve(options: ServerOptions, events: &'static dyn Report) -> Result<Ou
 fn open_shore(
     dest: &Path,
     found: Found,
+    trash: TrashOptions,
     state: Option<&Path>,
     source: Option<&Path>,
     events: &'static dyn Report,
 ) -> Result<Arc<Shore>, Fatal> {
-    let shore = Shore::open(dest, found, state, source).map_err(|error| {
+    let shore = Shore::open(dest, found, trash, state, source).map_err(|error| {
         let outcome = if error.is_busy() { Outcome::NoConnection } else { Outcome::Failed };
         Fatal::new(outcome, &error)
     })?;
@@ -145,10 +150,11 @@ impl LocalReceiver {
     pub fn open(
         dest: &Path,
         found: Found,
+        trash: TrashOptions,
         source: &Path,
         events: &'static dyn Report,
     ) -> Result<Self, Fatal> {
-        let shore = open_shore(dest, found, None, Some(source), events)?;
+        let shore = open_shore(dest, found, trash, None, Some(source), events)?;
         let (stopper, stop) = watch::channel(false);
         let events: &'static dyn Report = &Silent;
         let harbour = Arc::new(Harbour { shore, lease: Lease::default(), warm: Warm::none(), events, stop });
@@ -165,6 +171,12 @@ impl LocalReceiver {
             }
         });
         (near, session)
+    }
+}
+
+impl Drop for LocalReceiver {
+    fn drop(&mut self) {
+        self.harbour.shore.trash.stop();
     }
 }
 

@@ -14,6 +14,58 @@ pub enum Found {
     Clean,
 }
 
+/// What a receiver keeps of what it removes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrashOptions {
+    /// Days that something stays; 0: nothing is kept.
+    pub days: u32,
+    /// Space that it may take; none: nothing is kept.
+    pub size: TrashSize,
+    /// Keep old versions of files too.
+    pub keep_replaced: bool,
+}
+
+/// A bound on the space of the trash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrashSize {
+    /// Of the destination's file system.
+    Percent(u8),
+    Bytes(u64),
+}
+
+impl Default for TrashOptions {
+    fn default() -> Self {
+        Self { days: 7, size: TrashSize::Percent(10), keep_replaced: false }
+    }
+}
+
+impl TrashOptions {
+    /// Whether anything is kept.
+    pub fn is_on(&self) -> bool {
+        self.days > 0 && !matches!(self.size, TrashSize::Percent(0) | TrashSize::Bytes(0))
+    }
+
+    /// The same for a receiver that is started elsewhere; nothing for what is usual.
+    pub fn words(&self) -> Vec<String> {
+        let usual = Self::default();
+        let mut words = Vec::new();
+        if self.days != usual.days {
+            words.extend(["--trash-days".to_owned(), self.days.to_string()]);
+        }
+        if self.size != usual.size {
+            let size = match self.size {
+                TrashSize::Percent(percent) => format!("{percent}%"),
+                TrashSize::Bytes(bytes) => format!("{bytes}B"),
+            };
+            words.extend(["--trash-size".to_owned(), size]);
+        }
+        if self.keep_replaced {
+            words.push("--keep-replaced".to_owned());
+        }
+        words
+    }
+}
+
 /// Options of one receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerOptions {
@@ -32,6 +84,7 @@ pub struct ServerOptions {
     pub identity: Option<PathBuf>,
     /// Key exchange X25519 alone, for the thinnest links.
     pub x25519_only: bool,
+    pub trash: TrashOptions,
     /// Where the state lies, instead of `.strait/state` at the destination.
     pub state: Option<PathBuf>,
 }

@@ -1,7 +1,8 @@
 //! The destination as the server holds it: its directory, its cache and what it can keep.
 
 use super::contents::KnownContents;
-use super::options::Found;
+use super::options::{Found, TrashOptions};
+use super::trash::Trash;
 use crate::disk::{
     Destination, DestinationError, Occupancy, OwnFolderError, Root, RootError, clean, may_clean, occupancy,
     probe,
@@ -58,6 +59,7 @@ pub struct Shore {
     pub destination: Destination,
     pub known: KnownContents,
     pub keeps: Keeps,
+    pub trash: Trash,
     pub path: PathBuf,
     /// Set when the cache was damaged: said once.
     pub rebuilt: Option<String>,
@@ -70,6 +72,7 @@ impl Shore {
     pub fn open(
         dest: &Path,
         found: Found,
+        trash: TrashOptions,
         state: Option<&Path>,
         source: Option<&Path>,
     ) -> Result<Arc<Self>, ShoreError> {
@@ -105,8 +108,9 @@ impl Shore {
             Opened::Rebuilt { why, .. } => Some(why),
             Opened::Fresh | Opened::Found => None,
         };
-        Ok(Arc::new(Self {
+        let shore = Arc::new(Self {
             destination,
+            trash: Trash::new(trash),
             known: KnownContents::new(Arc::new(cache)),
             keeps: Keeps {
                 time_step_ns: keeps.time_step_ns,
@@ -117,7 +121,9 @@ impl Shore {
             },
             path,
             rebuilt,
-        }))
+        });
+        Trash::start(&shore);
+        Ok(shore)
     }
 
     /// Names the destination for ever.

@@ -4,6 +4,7 @@ use super::hasher::Hasher;
 use super::shore::Shore;
 use super::stage::{Sealed, Stage};
 use super::{asks, commit};
+use crate::delta::ops::Op;
 use crate::disk::{Hashing, Options, Progress, Verdict, scan};
 use crate::model::{ContentHash, Meta, Node, RelPath, Tree};
 use crate::proto::message::{ChangeId, Down, Refusal, ScopeId};
@@ -129,6 +130,7 @@ impl Worker {
                 }
             }
             Action::Write { id, at, ops, wire_bytes } => {
+                self.shore.trash.make_room(destination, bytes_of(&ops));
                 if let Err(why) = self.stage.write(id, at, &ops) {
                     self.answer(Answer::Staged { id, result: Err(why) });
                 }
@@ -142,6 +144,7 @@ impl Worker {
                 Err(why) => self.answer(Answer::Staged { id, result: Err(why) }),
             },
             Action::StagePack { id, files, hash, wire_bytes } => {
+                self.shore.trash.make_room(destination, wire_bytes);
                 let result = self.stage.pack(destination, id, files, hash);
                 self.answer(Answer::Written { id, wire_bytes });
                 self.answer(Answer::PackStaged { id, result });
@@ -194,4 +197,10 @@ impl Worker {
             self.hasher = Some(Hasher::start(self.shore.clone(), pending, deep, self.answers.clone()));
         }
     }
+}
+
+/// Bytes that ops may write; zeros become holes.
+fn bytes_of(ops: &[Op]) -> u64 {
+    let written = ops.iter().filter(|op| !matches!(op, Op::Zeros { .. }));
+    written.map(Op::target_len).fold(0, u64::saturating_add)
 }

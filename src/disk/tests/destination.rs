@@ -213,12 +213,15 @@ fn what_is_removed_lies_in_the_trash_until_that_is_emptied() {
     fs::create_dir_all(&deep).unwrap();
     symlink("/etc", deep.join("link")).unwrap();
     fs::write(dir.path().join("d/f"), "x").unwrap();
-    let name = destination.remove(&path("d")).unwrap();
-    assert!(name.ends_with(" d") && dir.path().join(".strait/trash").join(&name).is_dir());
-    let stop = AtomicBool::new(false);
-    assert_eq!(destination.own().empty_trash(Some(META.mtime), &stop).unwrap(), 0);
-    assert_eq!(destination.own().empty_trash(None, &stop).unwrap(), 203);
-    assert_eq!(count(&dir.path().join(".strait/trash")), 0);
+    assert!(!destination.remove(&path("d")).unwrap());
+    let (trash, stop) = (destination.own().trash(), AtomicBool::new(false));
+    let kept = trash.list().unwrap();
+    assert_eq!((kept.len(), kept[0].path.clone()), (1, Some(path("d"))));
+    assert_eq!(trash.extent(&kept[0], &stop).entries, 203);
+    assert_eq!(trash.sweep(&stop).unwrap(), 0);
+    assert!(trash.discard(&kept[0]).unwrap() && !trash.discard(&kept[0]).unwrap());
+    assert_eq!(trash.sweep(&stop).unwrap(), 203);
+    assert_eq!(count(&dir.path().join(".strait/trash")) + count(&dir.path().join(".strait/gone")), 0);
     assert!(Path::new("/etc/passwd").exists());
 }
 
@@ -272,8 +275,12 @@ fn closed_directories_take_entries_and_stay_closed() {
         destination.close_up(&path("a"), mode).unwrap();
     }
     destination.sync_fs().unwrap();
-    destination.own().empty_trash(None, &AtomicBool::new(false)).unwrap();
-    assert_eq!(count(&dir.path().join(".strait/trash")), 0);
+    let (trash, stop) = (destination.own().trash(), AtomicBool::new(false));
+    for trashed in trash.list().unwrap() {
+        assert!(trash.discard(&trashed).unwrap());
+    }
+    trash.sweep(&stop).unwrap();
+    assert_eq!(count(&dir.path().join(".strait/trash")) + count(&dir.path().join(".strait/gone")), 0);
 }
 
 #[test]
