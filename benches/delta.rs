@@ -12,7 +12,7 @@ use strait::delta::groups::GroupTree;
 use strait::delta::index::{ContentIndex, Indexer};
 use strait::delta::ops::Op;
 use strait::delta::rebuild::{Bases, Sink, rebuild};
-use strait::delta::sieve::{DeltaStats, KnownBasis, ReadAt, Target, sieve};
+use strait::delta::sieve::{Against, DeltaStats, KnownBasis, ReadAt, Target, sieve};
 
 const MIB: usize = 1 << 20;
 const TARGET_BYTES: usize = 64 * MIB;
@@ -78,7 +78,8 @@ fn delta_of(
         take(at, ops);
         ControlFlow::Continue(())
     };
-    sieve(target, Some(basis), 0, &mut emit).expect("a target in memory does not change")
+    let against = Against { bases: std::slice::from_ref(basis), ..Against::default() };
+    sieve(target, against, 0, &mut emit).expect("a target in memory does not change")
 }
 
 struct Held<'a>(&'a Vec<u8>);

@@ -5,7 +5,7 @@ use crate::delta::groups::{GroupTags, GroupTree, n_nodes, node_bytes};
 use crate::delta::index::Indexer;
 use crate::delta::needs::{needed_ranges, request_block_bytes};
 use crate::delta::ops::Op;
-use crate::delta::sieve::{self, DeltaError, ReadAt, Target, sieve};
+use crate::delta::sieve::{self, Against, DeltaError, ReadAt, Target, sieve};
 use crate::disk::{File, Root};
 use crate::model::limits::{
     ASK_ANSWER_BYTES, ASK_GROUPS, DELTA_AIM_BYTES, GROUP_BYTES, GROUP_LEVEL, MIB, PACK_FILE_BYTES,
@@ -151,7 +151,9 @@ impl DeltaThread {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),
         };
-        match sieve(target, basis.as_ref(), 0, &mut emit) {
+        let bases: Vec<sieve::KnownBasis> = basis.into_iter().collect();
+        let against = Against { bases: &bases, ..Against::default() };
+        match sieve(target, against, 0, &mut emit) {
             Ok(stats) => {
                 tracing::debug!(path = %self.want.path, ?stats, "delta");
                 self.tell(DeltaNews::Finished);

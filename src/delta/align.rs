@@ -6,6 +6,8 @@
 //! means: equal weak and strong hash; the content hash decides in the end.
 
 use super::blocks::RangeSignature;
+use super::place::Place;
+use super::sieve::KnownBasis;
 use super::weak::WeakTable;
 use crate::model::limits::GROUP_BYTES;
 
@@ -24,15 +26,15 @@ pub(super) struct Piece {
     /// Offset in the target, and length.
     pub(super) at: u64,
     pub(super) len: u64,
-    /// Where it stands in the basis; none for a literal.
-    pub(super) from: Option<u64>,
+    /// Where it stands in a basis; none for a literal.
+    pub(super) from: Option<Place>,
 }
 
 /// The signatures of one block size.
 struct Layer<'a> {
     block_bytes: usize,
-    /// By offset, with the number of the first block of each.
-    ranges: Vec<(usize, &'a RangeSignature)>,
+    /// By place.
+    ranges: Vec<Signed<'a>>,
     n_blocks: usize,
     table: Option<WeakTable>,
     /// What the last comparisons said, the latest first: what follows a block that differs was compared
@@ -40,16 +42,30 @@ struct Layer<'a> {
     seen: Vec<Seen>,
 }
 
+/// The signature of a range, where it stands, and the number of its first block in the layer.
+#[derive(Clone, Copy)]
+struct Signed<'a> {
+    start: Place,
+    first: usize,
+    signature: &'a RangeSignature,
+}
+
+impl Signed<'_> {
+    fn end(&self) -> Place {
+        self.start.plus(self.signature.len())
+    }
+}
+
 /// The answers of one comparison, from a place in the target on.
 struct Seen {
-    /// The shift, and the offset of the signature.
-    key: (i64, u64),
+    /// The shift, and where the signature starts.
+    key: (i64, Place),
     place: u64,
     equal: Vec<bool>,
 }
 
 impl Seen {
-    fn holds(&self, key: (i64, u64), place: u64, block_bytes: usize) -> bool {
+    fn holds(&self, key: (i64, Place), place: u64, block_bytes: usize) -> bool {
         let end = self.place + (self.equal.len() * block_bytes) as u64;
         self.key == key && (self.place..end).contains(&place)
     }
@@ -57,10 +73,10 @@ impl Seen {
 
 /// A run of blocks that stand in the basis.
 struct Run {
-    /// Place in the window, length, offset in the basis.
+    /// Place in the window, length, place in a basis.
     start: usize,
     len: usize,
-    from: u64,
+    from: Place,
     /// Whether it ended only because no more was compared.
     goes_on: bool,
 }
@@ -83,23 +99,28 @@ pub(super) struct Aligner<'a> {
 }
 
 impl<'a> Aligner<'a> {
-    pub(super) fn new(signatures: &'a [RangeSignature]) -> Self {
+    pub(super) fn new(bases: &'a [KnownBasis]) -> Self {
         let mut layers: Vec<Layer> = Vec::new();
-        let mut sorted: Vec<_> = signatures.iter().filter(|signature| !signature.is_empty()).collect();
-        sorted.sort_by_key(|signature| (signature.block_bytes(), signature.offset()));
-        for signature in sorted {
+        let placed = |basis: &'a KnownBasis| {
+            basis.signatures.iter().map(|signature| (Place::new(basis.index, signature.offset()), signature))
+        };
+        let mut sorted: Vec<_> =
+            bases.iter().flat_map(placed).filter(|(_, signature)| !signature.is_empty()).collect();
+        sorted.sort_by_key(|(place, signature)| (signature.block_bytes(), *place));
+        for (place, signature) in sorted {
             let block_bytes = signature.block_bytes() as usize;
             match layers.last_mut() {
-                Some(layer) if layer.block_bytes == block_bytes => layer.add(signature),
+                Some(layer) if layer.block_bytes == block_bytes => layer.add(place, signature),
                 _ => {
                     let mut layer = Layer::new(block_bytes);
-                    layer.add(signature);
+                    layer.add(place, signature);
                     layers.push(layer);
                 }
             }
         }
+        let shifts = bases.iter().take(SHIFTS).map(|basis| Place::new(basis.index, 0).shift(0)).collect();
         let stride = FIRST_STRIDE;
-        Self { layers, shifts: vec![0], stride, misses: 0, n_disproved: 0, pieces: Vec::new() }
+        Self { layers, shifts, stride, misses: 0, n_disproved: 0, pieces: Vec::new() }
     }
 
     /// Bytes around a window that help to recognise blocks across its borders; 0 without signatures.
@@ -112,10 +133,15 @@ impl<'a> Aligner<'a> {
         self.n_disproved
     }
 
-    /// The signature that covers a range of the basis, in the finest blocks.
-    pub(super) fn covering(&self, start: u64, end: u64) -> Option<&'a RangeSignature> {
+    /// The signature that covers a range of a basis, in the finest blocks.
+    pub(super) fn covering(&self, start: Place, end: Place) -> Option<&'a RangeSignature> {
         let holders = self.layers.iter().filter_map(|layer| layer.at(start));
-        holders.map(|(_, signature)| signature).find(|signature| signature.end() >= end)
+        holders.filter(|signed| signed.end() >= end).map(|signed| signed.signature).next()
+    }
+
+    /// Expects what follows a match that was found elsewhere.
+    pub(super) fn expect(&mut self, at: u64, from: Place) {
+        self.remember(from.shift(at));
     }
 
     /// Cuts a window that starts at `at` in the target into pieces, in order, without gap.
@@ -137,7 +163,7 @@ impl<'a> Aligner<'a> {
             match self.search(window, here, gap_end, &mut budget) {
                 Some(found) => {
                     self.push(at, here, found.start, None);
-                    self.remember(at as i64 + found.start as i64 - found.from as i64);
+                    self.remember(found.from.shift(at + found.start as u64));
                     here = found.start;
                 }
                 None => match predicted {
@@ -145,7 +171,7 @@ impl<'a> Aligner<'a> {
                         self.push(at, here, run.start, None);
                         here = run.start + run.len;
                         self.push(at, run.start, here, Some(run.from));
-                        self.remember(at as i64 + run.start as i64 - run.from as i64);
+                        self.remember(run.from.shift(at + run.start as u64));
                         n_matched += run.len;
                     }
                     None => {
@@ -215,14 +241,15 @@ impl<'a> Aligner<'a> {
         }
     }
 
-    fn push(&mut self, at: u64, start: usize, end: usize, from: Option<u64>) {
+    fn push(&mut self, at: u64, start: usize, end: usize, from: Option<Place>) {
         let len = (end - start) as u64;
         if len == 0 {
             return;
         }
         match self.pieces.last_mut() {
             Some(last)
-                if last.from.map(|from| from + last.len) == from && last.from.is_some() == from.is_some() =>
+                if last.from.map(|from| from.plus(last.len)) == from
+                    && last.from.is_some() == from.is_some() =>
             {
                 last.len += len;
             }
@@ -236,33 +263,32 @@ impl<'a> Layer<'a> {
         Self { block_bytes, ranges: Vec::new(), n_blocks: 0, table: None, seen: Vec::new() }
     }
 
-    fn add(&mut self, signature: &'a RangeSignature) {
-        self.ranges.push((self.n_blocks, signature));
+    fn add(&mut self, place: Place, signature: &'a RangeSignature) {
+        self.ranges.push(Signed { start: place, first: self.n_blocks, signature });
         self.n_blocks += signature.n_blocks();
     }
 
-    /// The signature of the range that holds an offset of the basis.
-    fn at(&self, offset: u64) -> Option<(usize, &'a RangeSignature)> {
-        let next = self.ranges.partition_point(|(_, signature)| signature.offset() <= offset);
-        let (first, signature) = *self.ranges.get(next.checked_sub(1)?)?;
-        (offset < signature.end()).then_some((first, signature))
+    /// The signature of the range that holds a place.
+    fn at(&self, place: Place) -> Option<Signed<'a>> {
+        let next = self.ranges.partition_point(|signed| signed.start <= place);
+        let signed = *self.ranges.get(next.checked_sub(1)?)?;
+        (place < signed.end()).then_some(signed)
     }
 
     /// The first run of equal blocks among the next `stride` blocks at a shift.
     fn run_at(&mut self, window: &[u8], at: u64, here: usize, shift: i64, stride: usize) -> Option<Run> {
-        let offset = u64::try_from(at as i64 + here as i64 - shift).ok();
         // Before the basis's first byte: its first block may still stand further on.
-        let offset = offset.unwrap_or(0);
-        let (_, signature) = self.at(offset)?;
-        let block_index = ((offset - signature.offset()) as usize).div_ceil(self.block_bytes);
-        let from = signature.offset() + (block_index * self.block_bytes) as u64;
-        let start = usize::try_from(from as i64 + shift - at as i64).ok().filter(|start| *start >= here)?;
-        let key = (shift, signature.offset());
+        let expected = Place::shifted(at + here as u64, shift);
+        let signed = self.at(expected)?;
+        let block_index = (signed.start.to(expected) as usize).div_ceil(self.block_bytes);
+        let from = signed.start.plus((block_index * self.block_bytes) as u64);
+        let start = usize::try_from(from.back(shift) - at as i64).ok().filter(|start| *start >= here)?;
+        let key = (shift, signed.start);
         let place = at + start as u64;
         let block_bytes = self.block_bytes;
         if !self.seen.iter().any(|seen| seen.holds(key, place, block_bytes)) {
             let end = window.len().min(start.saturating_add(stride * block_bytes));
-            let equal = signature.compare(block_index, window.get(start..end)?);
+            let equal = signed.signature.compare(block_index, window.get(start..end)?);
             self.seen.retain(|seen| seen.key != key);
             self.seen.insert(0, Seen { key, place, equal });
             self.seen.truncate(SHIFTS);
@@ -272,9 +298,9 @@ impl<'a> Layer<'a> {
         let first = equal.iter().position(|equal| *equal)?;
         let n_equal = equal[first..].iter().take_while(|equal| **equal).count();
         let skipped = first * self.block_bytes;
-        let from = from + skipped as u64;
+        let from = from.plus(skipped as u64);
         // The last block of a range may be short.
-        let len = (n_equal * self.block_bytes).min((signature.end() - from) as usize);
+        let len = (n_equal * self.block_bytes).min(from.to(signed.end()) as usize);
         Some(Run { start: start + skipped, len, from, goes_on: first + n_equal == equal.len() })
     }
 
@@ -285,19 +311,19 @@ impl<'a> Layer<'a> {
         }
         let (ranges, block_bytes) = (&self.ranges, self.block_bytes);
         let locate = |block: usize| {
-            let next = ranges.partition_point(|(first, _)| *first <= block);
-            let (first, signature) = ranges[next - 1];
-            (signature, block - first)
+            let next = ranges.partition_point(|signed| signed.first <= block);
+            let signed = ranges[next - 1];
+            (signed, block - signed.first)
         };
         let table = self.table.get_or_insert_with(|| {
             WeakTable::new(self.n_blocks, |block| {
-                let (signature, block_index) = locate(block);
-                signature.weak(block_index)
+                let (signed, block_index) = locate(block);
+                signed.signature.weak(block_index)
             })
         });
         let proves = |place: usize, block: usize| {
-            let (signature, block_index) = locate(block);
-            if signature.compare(block_index, &gap[place..place + block_bytes]) == [true] {
+            let (signed, block_index) = locate(block);
+            if signed.signature.compare(block_index, &gap[place..place + block_bytes]) == [true] {
                 return Ok(true);
             }
             *n_disproved += 1;
@@ -305,8 +331,8 @@ impl<'a> Layer<'a> {
             if *budget == 0 { Err(Spent) } else { Ok(false) }
         };
         let (start, block) = table.find(gap, block_bytes, proves).ok().flatten()?;
-        let (signature, block_index) = locate(block);
-        let from = signature.offset() + (block_index * block_bytes) as u64;
+        let (signed, block_index) = locate(block);
+        let from = signed.start.plus((block_index * block_bytes) as u64);
         Some(Run { start, len: block_bytes, from, goes_on: true })
     }
 }
@@ -326,20 +352,25 @@ mod tests {
         (0..size).map(|_| next()).collect()
     }
 
+    fn known(basis: &[u8]) -> KnownBasis {
+        let signatures = vec![RangeSignature::compute(0, basis, 101, 8)];
+        KnownBasis { index: 0, size: basis.len() as u64, groups: None, signatures }
+    }
+
     fn pieces_of(basis: &[u8], target: &[u8]) -> Vec<(u64, Option<u64>)> {
-        let signatures = [RangeSignature::compute(0, basis, 101, 8)];
-        let pieces = Aligner::new(&signatures).pieces(target, 0, true);
+        let bases = [known(basis)];
+        let pieces = Aligner::new(&bases).pieces(target, 0, true);
         let mut at = 0;
         for piece in &pieces {
             assert_eq!(piece.at, at);
             at += piece.len;
             if let Some(from) = piece.from {
-                let (from, here, len) = (from as usize, piece.at as usize, piece.len as usize);
+                let (from, here, len) = (from.offset() as usize, piece.at as usize, piece.len as usize);
                 assert_eq!(basis[from..from + len], target[here..here + len]);
             }
         }
         assert_eq!(at, target.len() as u64);
-        pieces.iter().map(|piece| (piece.len, piece.from)).collect()
+        pieces.iter().map(|piece| (piece.len, piece.from.map(Place::offset))).collect()
     }
 
     #[test]
@@ -370,13 +401,13 @@ mod tests {
     fn a_window_that_goes_on_leaves_its_last_block_open() {
         let basis = noise(300_000, 5);
         let target = [b"head", &basis[..]].concat();
-        let signatures = [RangeSignature::compute(0, &basis, 101, 8)];
-        let mut aligner = Aligner::new(&signatures);
+        let bases = [known(&basis)];
+        let mut aligner = Aligner::new(&bases);
         let first = aligner.pieces(&target[..100_000], 0, false);
         let resolved: u64 = first.iter().map(|piece| piece.len).sum();
         assert!((100_000 - 101..=100_000).contains(&resolved), "{resolved}");
         let second = aligner.pieces(&target[resolved as usize..], resolved, true);
-        let rest = Piece { at: resolved, len: 300_004 - resolved, from: Some(resolved - 4) };
+        let rest = Piece { at: resolved, len: 300_004 - resolved, from: Some(Place::new(0, resolved - 4)) };
         assert_eq!(second, [rest]);
     }
 }

@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use super::align::{Aligner, Piece};
 use super::ops::Op;
+use super::place::Place;
 use crate::model::limits::{DELTA_AIM_BYTES, MIB, WINDOW_BYTES};
 
 /// What it costs to write an op down, about: a literal's, a copy's, a blocks op's frame of numbers.
@@ -25,27 +26,22 @@ const DISPROVED: usize = 64;
 const _: () = assert!(STRETCH_BYTES as usize * 2 <= WINDOW_BYTES, "a stretch grows to whole blocks");
 
 /// The pieces of a stretch, from a window that starts at `window_at`, as one delta, if that is shorter.
-pub(super) fn recode(
-    pieces: &[Piece],
-    aligner: &Aligner,
-    basis: u32,
-    window: &[u8],
-    window_at: u64,
-) -> Option<Op> {
+pub(super) fn recode(pieces: &[Piece], aligner: &Aligner, window: &[u8], window_at: u64) -> Option<Op> {
     if aligner.n_disproved() > DISPROVED {
         return None;
     }
     let copies = || pieces.iter().filter_map(|piece| Some((piece.from?, piece.len)));
     let first = copies().map(|(from, _)| from).min()?;
-    let last = copies().map(|(from, len)| from + len).max()?;
-    let signature = aligner.covering(first, last)?.sub_range(first..last);
+    let last = copies().map(|(from, len)| from.plus(len)).max()?;
+    let from = first.offset();
+    let signature = aligner.covering(first, last)?.sub_range(from..from + first.to(last));
     let (at, len) = (pieces[0].at, pieces.iter().map(|piece| piece.len).sum::<u64>());
     let start = (at - window_at) as usize;
     let limit = pieces.iter().map(cost).sum::<u64>().saturating_sub(BLOCKS_COST);
     let target = &window[start..start + len as usize];
     let delta = signature.diff(target, (limit as usize).min(DELTA_AIM_BYTES)).ok()?;
     Some(Op::Blocks {
-        basis,
+        basis: first.basis(),
         offset: signature.offset(),
         len: u32::try_from(signature.len()).ok()?,
         target_len: u32::try_from(len).ok()?,
@@ -57,7 +53,7 @@ pub(super) fn recode(
 fn cost(piece: &Piece) -> u64 {
     match piece.from {
         None => LITERAL_COST + piece.len,
-        Some(from) if from == piece.at => SAME_COST,
+        Some(from) if from == Place::new(0, piece.at) => SAME_COST,
         Some(_) => COPY_COST,
     }
 }
@@ -65,7 +61,7 @@ fn cost(piece: &Piece) -> u64 {
 /// Number of pieces at the start that are many short copies, close together on both sides; else 0.
 pub(super) fn stretch_len(pieces: &[Piece]) -> usize {
     let (mut n_copies, mut target_bytes) = (0, 0);
-    let mut basis: Option<Range<u64>> = None;
+    let mut basis: Option<Range<Place>> = None;
     let mut len = 0;
     for (piece, count) in pieces.iter().zip(1..) {
         target_bytes += piece.len;
@@ -74,8 +70,8 @@ pub(super) fn stretch_len(pieces: &[Piece]) -> usize {
         }
         if let Some(from) = piece.from {
             let held = basis.unwrap_or(from..from);
-            let held = held.start.min(from)..held.end.max(from + piece.len);
-            if held.end - held.start > STRETCH_BYTES {
+            let held = held.start.min(from)..held.end.max(from.plus(piece.len));
+            if held.start.to(held.end) > STRETCH_BYTES {
                 break;
             }
             basis = Some(held);

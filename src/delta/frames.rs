@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::ops::Op;
+use super::place::Place;
 use crate::model::limits::{DELTA_AIM_BYTES, OP_BYTES, OPS};
 
 const _: () = assert!(DELTA_AIM_BYTES <= OP_BYTES, "a literal fills a frame at most");
@@ -11,8 +12,15 @@ const _: () = assert!(DELTA_AIM_BYTES <= OP_BYTES, "a literal fills a frame at m
 pub type Emit<'a> = dyn FnMut(u64, Vec<Op>) -> ControlFlow<()> + 'a;
 
 /// What a delta was made of, in target bytes; `delta_wire` and `literal` are also what it carries.
+///
+/// `by_groups`, `by_chunks`, `by_blocks`, `zeros` and `literal` add up to the target; so do `same`, `copied`,
+/// `blocks_target`, `zeros` and `literal`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeltaStats {
+    /// Found by each sieve.
+    pub by_groups: u64,
+    pub by_chunks: u64,
+    pub by_blocks: u64,
     /// From basis 0 at the same offset.
     pub same: u64,
     /// Zeros.
@@ -35,6 +43,14 @@ impl DeltaStats {
     pub fn wire_bytes(&self) -> u64 {
         self.literal + self.delta_wire
     }
+}
+
+/// The sieve that found a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    Groups,
+    Chunks,
+    Blocks,
 }
 
 /// The receiver of frames wants no more.
@@ -62,16 +78,6 @@ impl<'a> Frames<'a> {
         self.at
     }
 
-    pub(super) fn same(&mut self, more: u64) -> Result<(), Stopped> {
-        self.stats.same += more;
-        self.at += more;
-        match self.ops.last_mut() {
-            Some(Op::Same { len }) => *len += more,
-            _ => self.push(Op::Same { len: more })?,
-        }
-        Ok(())
-    }
-
     pub(super) fn zeros(&mut self, more: u64) -> Result<(), Stopped> {
         self.stats.zeros += more;
         self.at += more;
@@ -83,17 +89,22 @@ impl<'a> Frames<'a> {
     }
 
     /// `more` bytes of a basis; those of basis 0 at the same offset become `Same`.
-    pub(super) fn copy(&mut self, from: u32, start: u64, more: u64) -> Result<(), Stopped> {
-        if from == 0 && start == self.at {
-            return self.same(more);
-        }
-        self.stats.copied += more;
+    pub(super) fn copy(&mut self, from: Place, more: u64, found: Found) -> Result<(), Stopped> {
+        *match found {
+            Found::Groups => &mut self.stats.by_groups,
+            Found::Chunks => &mut self.stats.by_chunks,
+            Found::Blocks => &mut self.stats.by_blocks,
+        } += more;
+        let is_same = from == Place::new(0, self.at);
+        *if is_same { &mut self.stats.same } else { &mut self.stats.copied } += more;
         self.at += more;
         match self.ops.last_mut() {
-            Some(Op::Copy { basis, offset, len }) if *basis == from && *offset + *len == start => {
+            Some(Op::Same { len }) if is_same => *len += more,
+            _ if is_same => self.push(Op::Same { len: more })?,
+            Some(Op::Copy { basis, offset, len }) if Place::new(*basis, *offset).plus(*len) == from => {
                 *len += more
             }
-            _ => self.push(Op::Copy { basis: from, offset: start, len: more })?,
+            _ => self.push(Op::Copy { basis: from.basis(), offset: from.offset(), len: more })?,
         }
         Ok(())
     }
@@ -118,6 +129,12 @@ impl<'a> Frames<'a> {
         Ok(())
     }
 
+    /// An op that makes nothing of the target.
+    pub(super) fn add(&mut self, op: Op) -> Result<(), Stopped> {
+        debug_assert!(op.target_len() == 0);
+        self.push(op)
+    }
+
     /// A `Blocks` op whose delta is at most [`DELTA_AIM_BYTES`] long.
     pub(super) fn blocks(&mut self, op: Op) -> Result<(), Stopped> {
         let wire = op.wire_bytes();
@@ -125,6 +142,7 @@ impl<'a> Frames<'a> {
             self.flush()?;
         }
         self.stats.blocks_target += op.target_len();
+        self.stats.by_blocks += op.target_len();
         self.stats.delta_wire += wire as u64;
         self.at += op.target_len();
         self.push(op)?;
@@ -134,7 +152,6 @@ impl<'a> Frames<'a> {
 
     /// Adds an op that moved `at` already.
     fn push(&mut self, op: Op) -> Result<(), Stopped> {
-        debug_assert!(op.target_len() > 0);
         if self.ops.len() == OPS {
             let at = self.at;
             self.at -= op.target_len();
@@ -180,11 +197,11 @@ mod tests {
     #[test]
     fn adjacent_ops_merge() {
         let got = frames_of(|frames| {
-            frames.copy(0, 7, 3)?;
-            frames.same(5)?;
-            frames.copy(0, 100, 5)?;
-            frames.copy(0, 105, 5)?;
-            frames.copy(1, 110, 5)?;
+            frames.copy(Place::new(0, 7), 3, Found::Groups)?;
+            frames.copy(Place::new(0, 10), 5, Found::Blocks)?;
+            frames.copy(Place::new(0, 100), 5, Found::Blocks)?;
+            frames.copy(Place::new(0, 105), 5, Found::Chunks)?;
+            frames.copy(Place::new(1, 110), 5, Found::Chunks)?;
             frames.literal(b"ab")?;
             frames.literal(b"cd")
         });
@@ -202,7 +219,7 @@ mod tests {
         let got = frames_of(|frames| {
             frames.literal(&vec![1; DELTA_AIM_BYTES * 2 + 5])?;
             for i in 0..OPS as u64 * 2 {
-                frames.copy(1, i * 10, 2)?;
+                frames.copy(Place::new(1, i * 10), 2, Found::Chunks)?;
             }
             frames.literal(&vec![2; DELTA_AIM_BYTES])
         });

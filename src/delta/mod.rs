@@ -15,6 +15,7 @@ pub mod groups;
 pub mod index;
 pub mod needs;
 pub mod ops;
+mod place;
 pub mod rebuild;
 pub mod sieve;
 mod weak;

@@ -11,8 +11,10 @@ use super::align::{Aligner, Piece};
 use super::blocks::RangeSignature;
 use super::cores::both;
 use super::dense;
-use super::frames::{Frames, Stopped};
-use super::groups::{GroupTags, GroupTree, group_value, node_bytes, tag_of};
+use super::frames::{Found, Frames, Stopped};
+use super::groups::{GroupTags, GroupTree, group_value, node_bytes};
+use super::ops::{Basis, Op};
+use super::place::Place;
 use super::window::Window;
 use super::zeros::{Stretch, stretches};
 use crate::model::ContentHash;
@@ -60,7 +62,31 @@ pub struct Target<'a> {
     pub holes: &'a [Range<u64>],
 }
 
-/// What the sender knows of the receiver's version.
+/// What a target may lean on: contents that the receiver holds.
+#[derive(Clone, Copy, Default)]
+pub struct Against<'a> {
+    /// Bases that are known by groups or blocks, the likeliest first.
+    pub bases: &'a [KnownBasis],
+    /// Parts of the target that stand in a basis, by target offset, apart from each other: they are
+    /// neither read nor looked for. Like all that is believed here, the content hash decides in the end.
+    pub copies: &'a [KnownCopy],
+    /// Bases that `Put` did not name, in the order of their indices behind those that it named; the first
+    /// frame adds them.
+    pub added: &'a [Basis],
+}
+
+/// A part of the target that stands in a basis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownCopy {
+    /// Offset in the target, and length.
+    pub at: u64,
+    pub len: u64,
+    /// Index of the basis, and offset in it.
+    pub basis: u32,
+    pub offset: u64,
+}
+
+/// What the sender knows of a content that the receiver holds.
 #[derive(Clone, Debug)]
 pub struct KnownBasis {
     /// Its place in the transfer's list of bases.
@@ -90,7 +116,7 @@ pub enum DeltaError {
     Offer { size: u64, from: u64 },
 }
 
-/// Sends the target from byte `from` on as frames of ops, against a basis if there is one.
+/// Sends the target from byte `from` on as frames of ops, against what the receiver holds.
 ///
 /// Takes at most a few MiB of memory beside the signatures and, when blocks are searched for, 24 bytes
 /// for each block, up to a million of them.
@@ -99,7 +125,7 @@ pub enum DeltaError {
 /// See [`DeltaError`]; frames that were emitted before stand.
 pub fn sieve<'a>(
     target: Target<'a>,
-    basis: Option<&'a KnownBasis>,
+    against: Against<'a>,
     from: u64,
     emit: &'a mut Emit<'a>,
 ) -> Result<DeltaStats, DeltaError> {
@@ -112,30 +138,53 @@ pub fn sieve<'a>(
     }
     let mut sieve = Sieve {
         target,
-        basis,
-        coarse: coarse_tags(target, basis),
-        aligner: Aligner::new(basis.map_or(&[], |basis| &basis.signatures)),
+        bases: against.bases.iter().filter_map(|basis| SameGroups::of(target, basis)).collect(),
+        copies: against.copies,
+        aligner: Aligner::new(against.bases),
         frames: Frames::new(from, emit),
         window: Window::default(),
     };
-    match sieve.run(from) {
+    let added = against.added.iter().try_for_each(|basis| sieve.frames.add(Op::Use { basis: basis.clone() }));
+    match added.map_err(Ended::from).and_then(|()| sieve.run(from)) {
         Ok(()) => Ok(sieve.frames.stats),
         Err(Ended::Stopped) => Err(DeltaError::Stopped { at: sieve.frames.at() }),
         Err(Ended::Error(error)) => Err(error),
     }
 }
 
-/// The target's own tags at the level of the basis's, when that is not the groups' own.
-fn coarse_tags(target: Target, basis: Option<&KnownBasis>) -> Option<GroupTags> {
-    let known = basis?.groups.as_ref().filter(|known| known.level > 0)?;
-    Some(target.groups?.tags(known.level))
+/// A basis whose group tags are known, beside the target's own of the same level.
+struct SameGroups<'a> {
+    index: u32,
+    size: u64,
+    known: &'a GroupTags,
+    own: GroupTags,
 }
 
-/// What is done with a group.
+impl<'a> SameGroups<'a> {
+    fn of(target: Target, basis: &'a KnownBasis) -> Option<Self> {
+        let known = basis.groups.as_ref()?;
+        let own = target.groups?.tags(known.level);
+        Some(Self { index: basis.index, size: basis.size, known, own })
+    }
+
+    /// Whether a group of the target, or the node around it, is equal at the same offset.
+    fn holds(&self, group: u64, end: u64) -> bool {
+        let node = (group * GROUP / node_bytes(self.known.level)) as usize;
+        let own = self.own.tags.get(node);
+        own.is_some() && own == self.known.tags.get(node) && end <= self.size
+    }
+}
+
+/// What is done with a stretch of the target.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
-    Same,
+    /// Stands in the basis of this index at the same offset.
+    Same(u32),
+    /// Stands in a basis, as chunks tell; the target offset less that place.
+    Copy(i64),
+    /// Holds no data.
     Hole,
+    /// Is read.
     Read,
 }
 
@@ -144,22 +193,23 @@ enum Ended {
     Error(DeltaError),
 }
 
-impl From<DeltaError> for Ended {
-    fn from(error: DeltaError) -> Self {
-        Self::Error(error)
-    }
-}
-
 impl From<Stopped> for Ended {
     fn from(_: Stopped) -> Self {
-        Self::Stopped
+        Ended::Stopped
     }
 }
 
+impl From<DeltaError> for Ended {
+    fn from(error: DeltaError) -> Self {
+        Ended::Error(error)
+    }
+}
+
+/// The engine over one target.
 struct Sieve<'a> {
     target: Target<'a>,
-    basis: Option<&'a KnownBasis>,
-    coarse: Option<GroupTags>,
+    bases: Vec<SameGroups<'a>>,
+    copies: &'a [KnownCopy],
     aligner: Aligner<'a>,
     frames: Frames<'a>,
     window: Window,
@@ -169,14 +219,21 @@ impl Sieve<'_> {
     fn run(&mut self, from: u64) -> Result<(), Ended> {
         let mut at = from;
         while at < self.target.size {
-            let class = self.class(at / GROUP);
-            let mut end = at;
-            while end < self.target.size && self.class(end / GROUP) == class {
-                end = (end / GROUP + 1) * GROUP;
+            let (class, mut end) = self.class(at);
+            while end < self.target.size {
+                let (next, next_end) = self.class(end);
+                if next != class {
+                    break;
+                }
+                end = next_end;
             }
-            let end = end.min(self.target.size);
             match class {
-                Class::Same => self.frames.copy(self.basis_index(), at, end - at)?,
+                Class::Same(basis) => self.frames.copy(Place::new(basis, at), end - at, Found::Groups)?,
+                Class::Copy(shift) => {
+                    let from = Place::shifted(at, shift);
+                    self.frames.copy(from, end - at, Found::Chunks)?;
+                    self.aligner.expect(at, from);
+                }
                 Class::Hole => self.frames.zeros(end - at)?,
                 Class::Read => self.send_range(at..end)?,
             }
@@ -185,51 +242,45 @@ impl Sieve<'_> {
         Ok(self.frames.flush()?)
     }
 
-    fn basis_index(&self) -> u32 {
-        self.basis.map_or(0, |basis| basis.index)
-    }
-
-    fn class(&self, group: u64) -> Class {
-        let start = group * GROUP;
-        let end = (start + GROUP).min(self.target.size);
-        if self.is_same(group) {
-            return Class::Same;
+    /// What is done with the target from a byte on, and how far that is known to hold.
+    fn class(&self, at: u64) -> (Class, u64) {
+        let group = at / GROUP;
+        let end = ((group + 1) * GROUP).min(self.target.size);
+        if let Some(basis) = self.bases.iter().find(|basis| basis.holds(group, end)) {
+            return (Class::Same(basis.index), end);
         }
         let hole = self.target.holes.partition_point(|hole| hole.end < end);
         match self.target.holes.get(hole) {
-            Some(hole) if hole.start <= start && end <= hole.end => Class::Hole,
-            _ => Class::Read,
+            Some(hole) if hole.start <= group * GROUP && end <= hole.end => return (Class::Hole, end),
+            _ => {}
+        }
+        let next = self.copies.partition_point(|copy| copy.at + copy.len <= at);
+        match self.copies.get(next) {
+            Some(copy) if copy.at <= at => {
+                let shift = Place::new(copy.basis, copy.offset).shift(copy.at);
+                (Class::Copy(shift), end.min(copy.at + copy.len))
+            }
+            Some(copy) => (Class::Read, end.min(copy.at)),
+            None => (Class::Read, end),
         }
     }
 
-    /// Whether the basis's group, or the node around it, is equal at the same offset.
-    fn is_same(&self, group: u64) -> bool {
-        let Some((basis, known)) = self.basis.and_then(|basis| Some((basis, basis.groups.as_ref()?))) else {
-            return false;
-        };
-        let node = (group * GROUP / node_bytes(known.level)) as usize;
-        let own = match &self.coarse {
-            Some(coarse) => coarse.tags.get(node).copied(),
-            None => self.target.groups.and_then(|groups| groups.values().get(node)).map(tag_of),
-        };
-        let end = ((group + 1) * GROUP).min(self.target.size);
-        own.is_some() && own.as_ref() == known.tags.get(node) && end <= basis.size
-    }
-
-    /// Reads, verifies and sends a range that starts in a group and ends with one.
+    /// Reads, verifies and sends a range.
     fn send_range(&mut self, range: Range<u64>) -> Result<(), Ended> {
         let (content, margin) = (self.target.content, self.aligner.margin());
+        // Whole groups are verified, also where only a part of one is sent.
+        let verify_end = range.end.next_multiple_of(GROUP).min(self.target.size);
         let mut next = range.start / GROUP * GROUP;
         let mut window = std::mem::take(&mut self.window);
         window.restart(next.saturating_sub(margin));
         window.read_to(content, next)?;
-        while next < range.end {
-            let end = (next + READ_BYTES).min(range.end);
+        while next < verify_end {
+            let end = (next + READ_BYTES).min(verify_end);
             let verify_from = window.n_held();
             window.read_to(content, end)?;
             let verify_to = window.n_held();
             self.frames.stats.read += end - next;
-            let is_last = end == range.end;
+            let is_last = end == verify_end;
             if is_last {
                 window.read_to(content, (end + margin).min(self.target.size))?;
             }
@@ -253,7 +304,7 @@ impl Sieve<'_> {
             let stretch = dense::stretch_len(pieces);
             if stretch > 0 {
                 let (short, rest) = pieces.split_at(stretch);
-                match dense::recode(short, &self.aligner, self.basis_index(), window, window_at) {
+                match dense::recode(short, &self.aligner, window, window_at) {
                     Some(op) => self.frames.blocks(op)?,
                     None => short.iter().try_for_each(|piece| self.send_piece(piece, window, window_at))?,
                 }
@@ -268,7 +319,7 @@ impl Sieve<'_> {
 
     fn send_piece(&mut self, piece: &Piece, window: &[u8], window_at: u64) -> Result<(), Stopped> {
         if let Some(from) = piece.from {
-            return self.frames.copy(self.basis_index(), from, piece.len);
+            return self.frames.copy(from, piece.len, Found::Blocks);
         }
         let start = (piece.at - window_at) as usize;
         let bytes = &window[start..start + piece.len as usize];
@@ -284,7 +335,7 @@ fn clipped(pieces: Vec<Piece>, range: &Range<u64>) -> Vec<Piece> {
     let clip = |piece: Piece| {
         let start = piece.at.max(range.start);
         let end = (piece.at + piece.len).min(range.end);
-        let from = piece.from.map(|from| from + (start - piece.at));
+        let from = piece.from.map(|from| from.plus(start.saturating_sub(piece.at)));
         (start < end).then(|| Piece { at: start, len: end - start, from })
     };
     pieces.into_iter().filter_map(clip).collect()

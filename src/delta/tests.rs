@@ -12,10 +12,11 @@ use super::groups::GroupTree;
 use super::needs::{needed_ranges, request_block_bytes};
 use super::ops::Op;
 use super::rebuild::{Bases, Sink, rebuild};
-use super::sieve::{DeltaError, DeltaStats, KnownBasis, ReadAt, Target, sieve};
+use super::sieve::{Against, DeltaError, DeltaStats, KnownBasis, ReadAt, Target, sieve};
 use crate::model::ContentHash;
 use crate::model::limits::{DELTA_AIM_BYTES, GROUP_BYTES, MIB, OPS};
 
+mod bases;
 mod hostile;
 
 const GROUP: usize = GROUP_BYTES;
@@ -80,22 +81,31 @@ fn known(basis: &[u8]) -> KnownBasis {
 
 /// Sends and rebuilds, and returns the target from `from` on with what it cost.
 fn sent(basis: &[u8], known: Option<&KnownBasis>, target: Target, from: u64) -> (Made, DeltaStats) {
+    let against = Against { bases: known.map_or(&[], slice::from_ref), ..Against::default() };
+    sent_against(&[basis], against, target, from)
+}
+
+/// The same against several bases.
+fn sent_against(bases: &[&[u8]], against: Against, target: Target, from: u64) -> (Made, DeltaStats) {
     let mut frames = Vec::new();
     let mut emit = |at, ops: Vec<Op>| {
         frames.push((at, ops));
         ControlFlow::Continue(())
     };
-    let stats = sieve(target, known, from, &mut emit).unwrap();
+    let stats = sieve(target, against, from, &mut emit).unwrap();
     let (mut made, mut at) = (Made::default(), from);
     for (first, ops) in &frames {
         assert_eq!(*first, at, "frames join");
         assert!(!ops.is_empty() && ops.len() <= OPS);
         assert!(ops.iter().map(Op::wire_bytes).sum::<usize>() <= DELTA_AIM_BYTES);
         for op in ops {
-            at += rebuild(op, at, &mut Held(vec![basis]), &mut made).unwrap();
+            at += rebuild(op, at, &mut Held(bases.to_vec()), &mut made).unwrap();
         }
     }
     assert_eq!(at, target.size);
+    let found = stats.by_groups + stats.by_chunks + stats.by_blocks;
+    assert_eq!(found + stats.zeros + stats.literal, target.size - from, "{stats:?}");
+    assert_eq!(found, stats.same + stats.copied + stats.blocks_target, "{stats:?}");
     assert_eq!(frames.len() as u64, stats.n_frames);
     (made, stats)
 }
@@ -283,13 +293,13 @@ fn a_source_that_moved_is_told_and_not_sent() {
     for (now, at) in [(now, 2 * GROUP), (offer_of[..3 * GROUP + 7].to_vec(), 3 * GROUP + 7)] {
         let target = Target { content: &now, ..offered(&offer_of, &groups, &[]) };
         let mut emit = |_, _| panic!("nothing of it may be sent");
-        let error = sieve(target, None, 0, &mut emit).unwrap_err();
+        let error = sieve(target, Against::default(), 0, &mut emit).unwrap_err();
         assert!(matches!(error, DeltaError::Changed { at: found } if found == at as u64), "{error:?}");
     }
     let small = noise(100, 13);
     let target = Target { content: &small, ..offered(&small, &None, &[]) };
     let target = Target { hash: ContentHash::of(b"other"), ..target };
-    let error = sieve(target, None, 0, &mut |_, _| ControlFlow::Continue(())).unwrap_err();
+    let error = sieve(target, Against::default(), 0, &mut |_, _| ControlFlow::Continue(())).unwrap_err();
     assert!(matches!(error, DeltaError::Changed { at: 0 }));
 }
 
@@ -302,7 +312,7 @@ fn a_stopped_delta_emits_no_more() {
         n_frames.set(n_frames.get() + 1);
         ControlFlow::Break(())
     };
-    let error = sieve(offered(&target, &groups, &[]), None, 0, &mut emit).unwrap_err();
+    let error = sieve(offered(&target, &groups, &[]), Against::default(), 0, &mut emit).unwrap_err();
     assert!(matches!(error, DeltaError::Stopped { .. }));
     assert_eq!(n_frames.get(), 1);
 }
@@ -311,7 +321,9 @@ fn a_stopped_delta_emits_no_more() {
 fn an_offer_that_contradicts_itself_is_refused() {
     let target = noise(2 * GROUP, 15);
     for (groups, from) in [(None, 0), (GroupTree::compute(&target), 2 * GROUP as u64 + 1)] {
-        let error = sieve(offered(&target, &groups, &[]), None, from, &mut |_, _| ControlFlow::Continue(()));
+        let error = sieve(offered(&target, &groups, &[]), Against::default(), from, &mut |_, _| {
+            ControlFlow::Continue(())
+        });
         assert!(matches!(error, Err(DeltaError::Offer { .. })));
     }
 }
