@@ -4,7 +4,7 @@
 //! ([`blocks`]) from the same bytes. The sender's engine ([`sieve`]) compares coarse to fine: groups at
 //! the same offset first, then blocks at any offset (`align`, with the rolling hash in `weak`), and
 //! puts the result into frames of ops (`frames`, `dense`). [`needs`] says which signatures a sender without
-//! any should ask for. The receiver's engine ([`rebuild`]) makes the target of the ops.
+//! any should ask for. Small files, of which nothing is kept, are compared by names of blocks ([`small`]). The receiver's engine ([`rebuild`]) makes the target of the ops.
 
 mod align;
 pub mod blocks;
@@ -18,6 +18,7 @@ pub mod ops;
 mod place;
 pub mod rebuild;
 pub mod sieve;
+pub mod small;
 mod weak;
 mod window;
 mod zeros;

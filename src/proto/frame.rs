@@ -46,11 +46,11 @@ pub trait Message: Serialize + DeserializeOwned {
 }
 
 impl Message for Up {
-    const LAST: u8 = 21;
+    const LAST: u8 = 22;
 }
 
 impl Message for Down {
-    const LAST: u8 = 15;
+    const LAST: u8 = 16;
 
     fn frozen(&self) -> Option<Vec<u8>> {
         match self {
@@ -187,7 +187,7 @@ fn thaw(body: &[u8]) -> Option<Refuse> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::message::ByeCode;
+    use crate::model::List;
 
     #[test]
     fn the_last_numbers_are_those_of_the_last_variants() {
@@ -196,15 +196,14 @@ mod tests {
             message(&mut out);
             out[HEAD_BYTES]
         };
-        let bye = || (ByeCode::Finished, Text::default());
-        let up = body(&|out| encode(&Up::Bye { code: bye().0, text: bye().1 }, out));
-        let down = body(&|out| encode(&Down::Bye { code: bye().0, text: bye().1 }, out));
+        let up = body(&|out| encode(&Up::AskBlocks { request: 0, files: List::default() }, out));
+        let down = body(&|out| encode(&Down::Blocks { request: 0, files: List::default() }, out));
         assert_eq!((up, down), (Up::LAST, Down::LAST));
     }
 
     #[test]
     fn unknown_numbers_end_the_session_below_128_and_are_skipped_above() {
-        assert_eq!(decode::<Up>(&[22]), Err(FrameError::Unknown(22)));
+        assert_eq!(decode::<Up>(&[23]), Err(FrameError::Unknown(23)));
         assert_eq!(decode::<Up>(&[127, 1, 2]), Err(FrameError::Unknown(127)));
         assert_eq!(decode::<Up>(&[128, 1, 2]), Ok(None));
         assert_eq!(decode::<Up>(&[251]), Err(FrameError::Unknown(251)));

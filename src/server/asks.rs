@@ -1,14 +1,15 @@
 //! Answers to questions about contents: group hashes and block signatures of a basis.
 
 use super::shore::Shore;
-use super::stage::{open_basis, read_full};
+use super::stage::{open_basis, read_full, read_small};
 use crate::delta::blocks::{RangeSignature, entry_bytes};
 use crate::delta::groups::{GroupTags, GroupTree};
 use crate::delta::index::Indexer;
+use crate::delta::small;
 use crate::disk::File;
 use crate::model::limits::{MIB, OP_BYTES};
 use crate::model::{ContentHash, List};
-use crate::proto::message::{ContentFound, Down, RequestId};
+use crate::proto::message::{AskedFile, BlockNames, ContentFound, Down, RequestId};
 use crate::proto::receiver::{BasisRef, Question};
 use std::io;
 
@@ -34,7 +35,22 @@ pub fn answer(shore: &Shore, question: Question, tell: &mut dyn FnMut(Down)) {
                 tell(parts.message(None, (0, 0), Vec::new(), false));
             }
         }
+        Question::Blocks { request, files } => {
+            let files = files.iter().map(|(basis, asked)| block_names(shore, basis.as_ref()?, asked));
+            tell(Down::Blocks { request, files: List::new(files.collect()) });
+        }
     }
+}
+
+/// Names of the blocks of a small file; `None` when it is another by now.
+fn block_names(shore: &Shore, basis: &BasisRef, asked: &AskedFile) -> Option<BlockNames> {
+    let content = read_small(&shore.destination, basis).ok()?;
+    let mut names = Vec::with_capacity(asked.answer_bytes());
+    for &(offset, len) in asked.parts.iter() {
+        let range = content.get(offset as usize..)?.get(..len as usize)?;
+        names.extend(small::names(range, asked.block_bytes as usize));
+    }
+    Some(BlockNames(names))
 }
 
 fn groups_of(shore: &Shore, basis: &BasisRef) -> Option<(ContentHash, GroupTree)> {

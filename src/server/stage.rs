@@ -5,6 +5,7 @@ use super::refusal::{refusal_of_rebuild, refusal_of_stage};
 use crate::delta::index::{ContentIndex, Indexer};
 use crate::delta::ops::Op;
 use crate::delta::rebuild::{Bases, Sink, rebuild};
+use crate::delta::small;
 use crate::disk::{Destination, DestinationError, File, StagedFile};
 use crate::model::limits::{GIB, MIB, MISMATCH_HASHES, PACK_FILE_BYTES};
 use crate::model::{ContentHash, Meta};
@@ -242,15 +243,26 @@ fn packed_bytes(destination: &Destination, file: &PackedFile) -> Result<Vec<u8>,
             if n == bytes.len() { Ok(bytes) } else { Err(Refusal::BasisGone { index: 0 }) }
         }
         (PackBody::Over(frame), Some(basis)) => {
-            let gone = || Refusal::BasisGone { index: 0 };
-            let open = open_basis(destination, basis).ok_or_else(gone)?;
-            // The machine takes no basis that is longer than a packed file.
-            let mut prefix = vec![0; basis.leaf.size.min(PACK_FILE_BYTES) as usize];
-            let n = read_full(&open, &mut prefix, 0).map_err(|_| gone())?;
-            expand_over(&prefix[..n], frame, file.size as usize).ok_or_else(gone)
+            let prefix = read_small(destination, basis)?;
+            expand_over(&prefix, frame, file.size as usize).ok_or(Refusal::BasisGone { index: 0 })
+        }
+        (PackBody::Runs(runs), Some(basis)) => {
+            let held = read_small(destination, basis)?;
+            small::rebuild(&held, runs, file.size as usize).ok_or(Refusal::HashDiffers)
         }
         _ => Err(Refusal::Limit),
     }
+}
+
+/// A small file that the destination holds, whole.
+pub fn read_small(destination: &Destination, basis: &BasisRef) -> Result<Vec<u8>, Refusal> {
+    let gone = || Refusal::BasisGone { index: 0 };
+    let open = open_basis(destination, basis).ok_or_else(gone)?;
+    // The machine takes no basis that is longer than a packed file.
+    let mut content = vec![0; basis.leaf.size.min(PACK_FILE_BYTES) as usize];
+    let n = read_full(&open, &mut content, 0).map_err(|_| gone())?;
+    content.truncate(n);
+    Ok(content)
 }
 
 fn stage_small(destination: &Destination, bytes: &[u8]) -> Result<u64, DestinationError> {

@@ -2,6 +2,7 @@
 
 use super::ChangeId;
 use crate::delta::ops::{Basis, bytes};
+use crate::delta::small::Run;
 use crate::model::limits::*;
 use crate::model::{ContentHash, Kind, List, Meta, Name, RelPath, Time};
 use serde::{Deserialize, Serialize};
@@ -55,6 +56,8 @@ pub enum PackBody {
     },
     /// A zstd frame with what the path holds as prefix.
     Over(#[serde(with = "bytes")] Vec<u8>),
+    /// Literals, and copies from what the path holds.
+    Runs(List<Run, RUNS>),
 }
 
 /// New metadata for entries of one directory, as columns; no names: for the directory itself.
@@ -109,10 +112,12 @@ impl<'de> Deserialize<'de> for Target {
 }
 
 impl PackBody {
-    pub(super) fn content_bytes(&self) -> u64 {
+    /// Content bytes in it: what costs credit.
+    pub fn content_bytes(&self) -> u64 {
         match self {
             PackBody::Whole(bytes) | PackBody::Over(bytes) => bytes.len() as u64,
             PackBody::Same { .. } => 0,
+            PackBody::Runs(runs) => runs.iter().map(|run| run.literal.len() as u64).sum(),
         }
     }
 }

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub const CAN_PREFIX: u64 = 1 << 0;
 /// Capability: body Over may be sent.
 pub const CAN_OVER: u64 = 1 << 1;
+/// Capability: `AskBlocks` and body Runs may be sent.
+pub const CAN_RUNS: u64 = 1 << 2;
 
 /// What a sender is here for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

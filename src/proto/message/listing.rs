@@ -1,6 +1,8 @@
 //! Questions for directories, and their answers.
 
 use super::RequestId;
+use crate::delta::ops::bytes;
+use crate::delta::small::{NAME_BYTES, Part, n_names};
 use crate::model::limits::*;
 use crate::model::{ContentHash, Kind, List, Meta, Name, RelPath, Tag};
 use serde::{Deserialize, Serialize};
@@ -57,3 +59,23 @@ pub enum EntryHash {
     Tag(Tag),
     Full(ContentHash),
 }
+
+/// A small file whose blocks are to be named: ranges of whole blocks from its start, each with a short last
+/// one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskedFile {
+    pub path: RelPath,
+    pub parts: List<Part, NAMED_RANGES>,
+    pub block_bytes: u32,
+}
+
+impl AskedFile {
+    /// Bytes of the answer.
+    pub fn answer_bytes(&self) -> usize {
+        self.parts.iter().map(|(_, len)| n_names(*len, self.block_bytes) * NAME_BYTES).sum()
+    }
+}
+
+/// Names of blocks, one behind the other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockNames(#[serde(with = "bytes")] pub Vec<u8>);

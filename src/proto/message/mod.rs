@@ -124,6 +124,11 @@ pub enum Up {
         code: ByeCode,
         text: Text,
     },
+    /// For the names of blocks of small files; only where both ends offered `CAN_RUNS`.
+    AskBlocks {
+        request: RequestId,
+        files: List<AskedFile, PACK_FILES>,
+    },
 }
 
 /// From the receiver to the sender.
@@ -187,6 +192,11 @@ pub enum Down {
     Bye {
         code: ByeCode,
         text: Text,
+    },
+    /// The names of the blocks of each file that was asked for, in order; none where it is not there.
+    Blocks {
+        request: RequestId,
+        files: List<Option<BlockNames>, PACK_FILES>,
     },
 }
 

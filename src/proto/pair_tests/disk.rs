@@ -2,8 +2,9 @@
 
 use super::tree_of;
 use crate::delta::ops::Op;
+use crate::delta::small;
 use crate::model::{Content, ContentHash, Kind, Leaf, List, Meta, Node, RelPath, Tree};
-use crate::proto::message::{ContentFound, Down, PackBody, Refusal};
+use crate::proto::message::{AskedFile, BlockNames, ContentFound, Down, PackBody, Refusal};
 use crate::proto::receiver::{Action, BasisRef, PackedFile, Question, Staged, Walked};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -249,6 +250,10 @@ impl Disk {
                 PackBody::Whole(bytes) => bytes,
                 PackBody::Same { .. } => file.basis.and_then(|basis| self.basis(&basis)).unwrap_or_default(),
                 PackBody::Over(_) => panic!("not offered"),
+                PackBody::Runs(runs) => {
+                    let held = file.basis.and_then(|basis| self.basis(&basis)).unwrap_or_default();
+                    small::rebuild(&held, &runs, file.size as usize).unwrap_or_default()
+                }
             };
             let mut content_hash = ContentHash::of(&bytes);
             if let Some(times) = self.garbles.get_mut(&(bytes.len() as u64))
@@ -301,6 +306,16 @@ impl Disk {
                 entries: Vec::new(),
                 more: false,
             },
+            Question::Blocks { request, files } => {
+                let names = |(basis, asked): &(Option<BasisRef>, AskedFile)| {
+                    let held = self.basis(basis.as_ref()?)?;
+                    let range = |&(offset, len): &(u32, u32)| held.get(offset as usize..)?.get(..len as usize);
+                    let ranges: Option<Vec<&[u8]>> = asked.parts.iter().map(range).collect();
+                    let n = asked.block_bytes as usize;
+                    Some(BlockNames(ranges?.iter().flat_map(|range| small::names(range, n)).collect()))
+                };
+                Down::Blocks { request, files: List::new(files.iter().map(names).collect()) }
+            }
         }
     }
 

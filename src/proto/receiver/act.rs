@@ -2,7 +2,7 @@
 
 use crate::delta::ops::Op;
 use crate::model::{ContentHash, Kind, Leaf, Meta, RelPath, Time, Tree};
-use crate::proto::message::{ChangeId, Down, PackBody, RequestId, Target};
+use crate::proto::message::{AskedFile, ChangeId, Down, PackBody, RequestId, Target};
 use std::collections::BTreeSet;
 
 /// One thing to do. The disk does them in order and answers as said at each.
@@ -127,6 +127,11 @@ pub enum Question {
         ranges: Vec<(u64, u64)>,
         block_bytes: u32,
         strong_bytes: u8,
+    },
+    /// Names of the blocks of small files; none for one that is not there.
+    Blocks {
+        request: RequestId,
+        files: Vec<(Option<BasisRef>, AskedFile)>,
     },
 }
 

@@ -3,7 +3,7 @@
 use super::commit::{Complete, CompleteKind};
 use super::{Action, Breach, PackedFile, Receiver};
 use crate::model::limits::{OP_BYTES, PACK_FILE_BYTES, UNACKNOWLEDGED};
-use crate::model::{ContentHash, Kind, Meta, Node, RelPath};
+use crate::model::{ContentHash, Kind, Meta, RelPath};
 use crate::proto::message::*;
 
 fn breach<T>(what: &str) -> Result<T, Breach> {
@@ -141,15 +141,28 @@ impl Receiver {
             PackBody::Over(_) if self.capabilities & CAN_OVER == 0 => breach("a body that was not offered"),
             PackBody::Over(frame) if frame.len() > OP_BYTES => breach("a packed file that is too long"),
             PackBody::Over(frame) => {
-                let held = self.issued.get(path).and_then(Node::as_leaf).copied();
-                let held = held.filter(|leaf| leaf.kind == Kind::File && leaf.size <= PACK_FILE_BYTES);
-                if held.is_none() {
+                let basis = self.small_basis(path);
+                if basis.is_none() {
                     *gone = Some(());
                 }
-                let basis = held.map(|leaf| super::BasisRef { path: path.clone(), leaf });
                 Ok((frame.len() as u64, basis))
             }
+            PackBody::Runs(_) if self.capabilities & CAN_RUNS == 0 => breach("a body that was not offered"),
+            PackBody::Runs(_) => {
+                let basis = self.small_basis(path);
+                if basis.is_none() {
+                    *gone = Some(());
+                }
+                Ok((file.body.content_bytes(), basis))
+            }
         }
+    }
+
+    /// The small file that a path holds when the disk comes to it.
+    pub(super) fn small_basis(&self, path: &RelPath) -> Option<super::BasisRef> {
+        let leaf = *self.issued.get(path)?.as_leaf()?;
+        let is_small = leaf.kind == Kind::File && leaf.size <= PACK_FILE_BYTES;
+        is_small.then(|| super::BasisRef { path: path.clone(), leaf })
     }
 
     /// The disk staged the files of a pack and their one hash is right, or could not.

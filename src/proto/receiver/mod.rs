@@ -32,7 +32,7 @@ const TELL_MS: u64 = 5_000;
 const REWALK_MS: u64 = 900_000;
 
 /// What this build takes beyond version 1's own.
-const CAPABILITIES: u64 = CAN_PREFIX | CAN_OVER;
+const CAPABILITIES: u64 = CAN_PREFIX | CAN_OVER | CAN_RUNS;
 
 /// The peer broke the protocol: the connection ends with `Bye`. Class: session.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -219,6 +219,7 @@ impl Receiver {
             Up::AskSignature { request, basis, ranges, block_bytes, strong_bytes } => {
                 self.ask_signature(request, &basis, &ranges, block_bytes, strong_bytes)
             }
+            Up::AskBlocks { request, files } => self.ask_blocks(request, files),
             Up::AskHave { request, .. } => {
                 self.send(Down::Have { request, found: List::default() });
                 Ok(())

@@ -299,6 +299,30 @@ impl Receiver {
         Ok(())
     }
 
+    pub(super) fn ask_blocks(
+        &mut self,
+        request: RequestId,
+        files: List<AskedFile, PACK_FILES>,
+    ) -> Result<(), Breach> {
+        if self.capabilities & CAN_RUNS == 0 {
+            return breach("a question that was not offered");
+        }
+        if files.iter().any(|file| !(BLOCK_BYTES_MIN..=BLOCK_BYTES_MAX).contains(&file.block_bytes)) {
+            return breach("a question for blocks that cannot be");
+        }
+        // Each part is of a small file, so that the sum stays within bounds of memory too.
+        let parts = files.iter().flat_map(|file| file.parts.iter());
+        if parts.clone().any(|(offset, len)| u64::from(*offset) + u64::from(*len) > PACK_FILE_BYTES) {
+            return breach("a question for a range that cannot be");
+        }
+        let answer_bytes: usize = files.iter().map(|file| file.answer_bytes() + 4).sum();
+        if answer_bytes > OP_BYTES {
+            return breach("a question for too many names");
+        }
+        let files = files.into_iter().map(|file| (self.small_basis(&file.path), file)).collect();
+        self.put_question(Question::Blocks { request, files })
+    }
+
     pub(super) fn ask_signature(
         &mut self,
         request: RequestId,

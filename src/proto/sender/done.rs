@@ -1,4 +1,4 @@
-//! Acknowledgements and refusals.
+//! Acknowledgements, refusals and notices.
 
 use super::{Action, Breach, News, RETRY_MS, RefusedEntry, SAVE_MS, Sender};
 use crate::model::limits::MISFIT_TRIES;
@@ -120,5 +120,24 @@ impl Sender {
             self.misfit_tries.remove(path);
         }
         is_hopeless
+    }
+
+    pub(super) fn notice(&mut self, notice: Notice) {
+        match notice {
+            Notice::SpaceBack => self.try_refused_again(),
+            Notice::KeepsChanged(keeps) => {
+                self.keeps = keeps;
+                self.project();
+            }
+            Notice::Stays { path } => self.tell(News::Stays { path }),
+            Notice::Low { .. } | Notice::PartialDropped(_) => {}
+        }
+    }
+
+    pub(super) fn try_refused_again(&mut self) {
+        self.retry_ms = None;
+        self.refused.retain(|_, refused| refused.next_step == NextStep::Exception);
+        self.told = None;
+        self.replan = true;
     }
 }

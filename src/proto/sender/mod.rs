@@ -8,6 +8,7 @@ mod act;
 mod clock;
 mod compare;
 mod done;
+mod names;
 mod pass;
 mod send;
 mod transfer;
@@ -21,11 +22,14 @@ use crate::plan::project::{Kept, project};
 use crate::plan::scope::{Scope, Verdict};
 use crate::proto::message::*;
 use compare::Walk;
+use names::Asking;
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use transfer::Stream;
 
 pub use crate::proto::receiver::Breach;
 
+/// What this build sends beyond version 1's own, if the receiver takes it.
+const CAPABILITIES: u64 = CAN_PREFIX | CAN_OVER | CAN_RUNS;
 /// How often the acknowledged tree is saved while acknowledgements come.
 const SAVE_MS: u64 = 1_000;
 /// How long a full or failing destination is left alone before it is tried again.
@@ -74,6 +78,8 @@ pub struct Sender {
     config: Config,
     phase: Phase,
     root_id: Option<RootId>,
+    /// What both ends offered.
+    capabilities: u64,
     keeps: Keeps,
     /// The source as it was scanned, and as the destination can keep it.
     scanned: Option<Source>,
@@ -106,6 +112,9 @@ pub struct Sender {
     planned: VecDeque<Change>,
     large: VecDeque<Want>,
     batches: BTreeMap<u64, Vec<Want>>,
+    /// Whether changed small files wait for names of blocks; those that do.
+    asks_names: bool,
+    asking: BTreeMap<RequestId, Asking>,
     streams: BTreeMap<ChangeId, Stream>,
     /// Questions about bases: whose they are, and the bytes that were answered.
     asked: BTreeMap<RequestId, (ChangeId, usize)>,
@@ -138,7 +147,7 @@ impl Sender {
     /// Greets the receiver; the source may come later.
     pub fn new(config: Config, now_ms: u64) -> Self {
         let hello = Hello {
-            capabilities: CAN_PREFIX | CAN_OVER,
+            capabilities: CAPABILITIES,
             client: config.client,
             process: config.process,
             name: Text::new(&config.name.chars().take(CLIENT_NAME_BYTES / 4).collect::<String>()),
@@ -156,6 +165,7 @@ impl Sender {
             config,
             phase: Phase::Greeting,
             root_id: None,
+            capabilities: 0,
             keeps: Keeps::ALL,
             scanned: None,
             source: None,
@@ -178,6 +188,8 @@ impl Sender {
             planned: VecDeque::new(),
             large: VecDeque::new(),
             batches: BTreeMap::new(),
+            asks_names: false,
+            asking: BTreeMap::new(),
             streams: BTreeMap::new(),
             asked: BTreeMap::new(),
             in_flight: BTreeMap::new(),
@@ -278,6 +290,7 @@ impl Sender {
             Down::Root { state, .. } => self.root(state),
             Down::Listing(listing) => self.listing(*listing)?,
             Down::Groups { request, .. } | Down::Signature { request, .. } => self.answer(request, down)?,
+            Down::Blocks { request, files } => self.names(request, files)?,
             Down::Have { .. } | Down::Answer { .. } => {}
             Down::Mismatch { id, round, level, values, .. } => {
                 self.mismatch(id, round, level, values.into_vec())?
@@ -309,6 +322,7 @@ impl Sender {
         }
         self.root_id = Some(welcome.root_id);
         self.credit += welcome.credit.saturating_sub(FIRST_CREDIT_BYTES).min(CREDIT_BYTES * 4);
+        self.capabilities = welcome.capabilities & CAPABILITIES;
         self.keeps = welcome.keeps;
         self.project();
         self.tell(News::Welcomed { root_id: welcome.root_id });
@@ -323,25 +337,6 @@ impl Sender {
             self.in_doubt |= known != Some(root);
         }
         self.destination = Some(state);
-    }
-
-    fn notice(&mut self, notice: Notice) {
-        match notice {
-            Notice::SpaceBack => self.try_refused_again(),
-            Notice::KeepsChanged(keeps) => {
-                self.keeps = keeps;
-                self.project();
-            }
-            Notice::Stays { path } => self.tell(News::Stays { path }),
-            Notice::Low { .. } | Notice::PartialDropped(_) => {}
-        }
-    }
-
-    fn try_refused_again(&mut self) {
-        self.retry_ms = None;
-        self.refused.retain(|_, refused| refused.next_step == NextStep::Exception);
-        self.told = None;
-        self.replan = true;
     }
 
     /// Takes the next step that is possible now.

@@ -92,6 +92,7 @@ impl Sender {
             let ending = if self.held.is_some() { Ending::Held } else { Ending::Identical };
             return self.tell(News::InStep { root, ending });
         }
+        self.judge_asking(&changes);
         self.planned.extend(changes);
     }
 

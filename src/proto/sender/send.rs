@@ -3,6 +3,7 @@
 //! Names and metadata go at once; small files are read in batches and travel in packs; large files
 //! stream as transfers. What is on its way counts as made when the next plan is drawn.
 
+use super::names::ASKING;
 use super::transfer::Stream;
 use super::{Action, Phase, Sender, Sent, Want};
 use crate::model::limits::*;
@@ -23,7 +24,7 @@ const PACKED_BYTES: usize = 32;
 impl Sender {
     /// Does what can be done now, and says so when nothing is left.
     pub(super) fn work(&mut self) {
-        if self.replan && self.batches.is_empty() && self.source.is_some() {
+        if self.replan && self.batches.is_empty() && self.asking.is_empty() && self.source.is_some() {
             self.replan = false;
             self.draw_plan();
         }
@@ -34,6 +35,7 @@ impl Sender {
         let is_idle = self.planned.is_empty()
             && self.large.is_empty()
             && self.batches.is_empty()
+            && self.asking.is_empty()
             && self.streams.is_empty()
             && self.in_flight.is_empty()
             && !self.awaits_source
@@ -59,7 +61,7 @@ impl Sender {
                     }
                 }
                 Some(Change::File { .. } | Change::Link { .. }) => {
-                    if self.batches.len() >= BATCHES {
+                    if self.batches.len() >= BATCHES || self.batches.len() + self.asking.len() >= ASKING {
                         break;
                     }
                     if self.credit < PACK_FILE_BYTES {
@@ -149,16 +151,14 @@ impl Sender {
     pub fn batch_read(&mut self, batch: u64, results: Vec<Result<Vec<u8>, super::Unready>>, now_ms: u64) {
         self.now_ms = now_ms;
         let Some(wants) = self.batches.remove(&batch) else { return };
-        let mut files: BTreeMap<RelPath, Vec<(Name, Leaf, Vec<u8>)>> = BTreeMap::new();
-        let mut links = Vec::new();
+        let (mut files, mut asked, mut links) = (Vec::new(), Vec::new(), Vec::new());
         for (want, result) in wants.into_iter().zip(results) {
             match result {
                 Ok(bytes) if want.leaf.kind == Kind::Link => links.push((want, bytes)),
-                Ok(bytes) => {
-                    if let Some((parent, name)) = want.path.split() {
-                        files.entry(parent).or_default().push((name, want.leaf, bytes));
-                    }
-                }
+                Ok(bytes) => match self.basis_to_ask(&want) {
+                    Some(basis_size) => asked.push((want, bytes, basis_size)),
+                    None => files.push((want, PackBody::Whole(bytes))),
+                },
                 Err(unready) => {
                     if want.leaf.kind == Kind::File {
                         self.credit += want.leaf.size;
@@ -167,30 +167,41 @@ impl Sender {
                 }
             }
         }
-        if !files.is_empty() {
-            self.send_pack(files);
+        if !asked.is_empty() {
+            self.ask_names(asked);
         }
+        self.send_pack(files);
         for (want, bytes) in links {
             self.send_link(want, bytes);
         }
         self.move_on();
     }
 
-    fn send_pack(&mut self, files: BTreeMap<RelPath, Vec<(Name, Leaf, Vec<u8>)>>) {
+    /// Sends files whose sizes were taken off the credit; what their bodies do not need is given back.
+    pub(super) fn send_pack(&mut self, files: Vec<(Want, PackBody)>) {
+        let mut by_dir: BTreeMap<RelPath, Vec<(Name, Leaf, PackBody)>> = BTreeMap::new();
+        for (want, body) in files {
+            self.credit += want.leaf.size.saturating_sub(body.content_bytes());
+            if let Some((parent, name)) = want.path.split() {
+                by_dir.entry(parent).or_default().push((name, want.leaf, body));
+            }
+        }
+        if by_dir.is_empty() {
+            return;
+        }
         self.begin();
         let id = self.new_id();
-        let mut dirs = Vec::with_capacity(files.len());
+        let mut dirs = Vec::with_capacity(by_dir.len());
         let mut packed = Vec::new();
         let mut changes = Vec::new();
         let mut hasher = blake3::Hasher::new();
-        for (dir, files) in files {
+        for (dir, files) in by_dir {
             dirs.push(PackDir { path: dir.clone(), meta: None, n_files: files.len() as u32 });
-            for (name, leaf, bytes) in files {
+            for (name, leaf, body) in files {
                 let (Ok(path), Some(hash)) = (dir.join(&name), leaf.content.whole()) else { continue };
                 hasher.update(&hash.0);
                 changes.push(Some(Change::leaf(path, &leaf, hash)));
-                let size = bytes.len() as u32;
-                packed.push(PackFile { name, meta: leaf.meta, size, body: PackBody::Whole(bytes) });
+                packed.push(PackFile { name, meta: leaf.meta, size: leaf.size as u32, body });
             }
         }
         let hash = ContentHash(*hasher.finalize().as_bytes());
