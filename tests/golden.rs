@@ -5,6 +5,7 @@
 //! `cargo test --test golden print -- --ignored --nocapture`.
 
 use strait::delta::ops::{Basis, Op, PartialName};
+use strait::delta::small::Run;
 use strait::model::{ContentHash, Kind, List, Meta, Name, RelPath, Tag, Time};
 use strait::proto::frame::{HEAD_BYTES, Message, decode, encode};
 use strait::proto::message::*;
@@ -76,6 +77,14 @@ fn up_cases() -> Vec<Up> {
     let by_path = Basis::Path { path: path("d/b"), tag: Tag([2; 8]) };
     let stored = Basis::Partial { of: PartialName::Stored([3; 16]), len: 70_000 };
     let sent = Basis::Partial { of: PartialName::Sent(9), len: 1 };
+    let asked =
+        AskedFile { path: path("d/f"), parts: List::new(vec![(1_024, 300), (0, 7)]), block_bytes: 128 };
+    let runs = vec![
+        Run { literal: b"ab".to_vec(), ahead: 300, len: 1_000 },
+        Run { literal: Vec::new(), ahead: -1_200, len: 4 },
+    ];
+    let by_runs =
+        PackFile { name: name("f"), meta: META, size: 1_006, body: PackBody::Runs(List::new(runs)) };
     let text = Text::new("bye");
     let extra = Extra { key: 0x8001, value: vec![1, 2] };
     let list_dir = ListDir { dir: path("d"), ranges: List::new(vec![name("m")]) };
@@ -159,6 +168,13 @@ fn up_cases() -> Vec<Up> {
         Up::Ping(15),
         Up::Pong(1 << 40),
         Up::Bye { code: ByeCode::Stopping, text },
+        Up::AskBlocks { request: 16, files: List::new(vec![asked]) },
+        Up::Pack(Box::new(Pack {
+            id: 17,
+            dirs: List::new(vec![PackDir { path: path("d"), meta: None, n_files: 1 }]),
+            files: List::new(vec![by_runs]),
+            hash: hash(4),
+        })),
     ]
 }
 
@@ -224,6 +240,7 @@ fn down_cases() -> Vec<Down> {
         Down::Notice(Notice::KeepsChanged(Keeps::ALL)),
         Down::Notice(Notice::PartialDropped([1; 16])),
         Down::Notice(Notice::Stays { path: path("a/b") }),
+        Down::Blocks { request: 12, files: List::new(vec![None, Some(BlockNames(vec![1, 2, 3, 4, 5]))]) },
     ];
     let tag = Tag([9; 8]);
     cases.extend(
@@ -276,6 +293,8 @@ const UP: &[&str] = &[
     "020000130f",
     "0a000014fd0000000000010000",
     "060000150103627965",
+    "11000016100103642f6602fb0004fb2c01000780",
+    "4600000a110101640001010166fba00103fcffc99a3bfbee030302026162fb5802fbe80300fb5f09040404040404040404040404040404040404040404040404040404040404040404",
 ];
 
 const DOWN: &[&str] = &[
@@ -303,6 +322,7 @@ const DOWN: &[&str] = &[
     "0b00000c0201fbff010100fbff00",
     "1200000c0301010101010101010101010101010101",
     "0600000c0403612f62",
+    "0b0000100c020001050102030405",
     "0500000a01000001",
     "0c00000a0100010909090909090909",
     "0700000a010002fb2c01",

@@ -223,6 +223,7 @@ fn every_up() -> Vec<Up> {
         Up::Ping(251),
         Up::Pong(70_000),
         Up::Bye { code: ByeCode::Finished, text: Text::default() },
+        Up::AskBlocks { request: 6, files: List::new(vec![asked_file()]) },
     ]
 }
 
@@ -271,7 +272,12 @@ fn every_down() -> Vec<Down> {
         Down::Ping(0),
         Down::Pong(251),
         Down::Bye { code: ByeCode::Breach, text: Text::new("no") },
+        Down::Blocks { request: 6, files: List::new(vec![Some(BlockNames(vec![0xee; 15])), None]) },
     ]
+}
+
+fn asked_file() -> AskedFile {
+    AskedFile { path: path("d/f"), parts: List::new(vec![(0, 3_000)]), block_bytes: 1_024 }
 }
 
 fn path(text: &str) -> RelPath {

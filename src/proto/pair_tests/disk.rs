@@ -309,7 +309,8 @@ impl Disk {
             Question::Blocks { request, files } => {
                 let names = |(basis, asked): &(Option<BasisRef>, AskedFile)| {
                     let held = self.basis(basis.as_ref()?)?;
-                    let range = |&(offset, len): &(u32, u32)| held.get(offset as usize..)?.get(..len as usize);
+                    let range =
+                        |&(offset, len): &(u32, u32)| held.get(offset as usize..)?.get(..len as usize);
                     let ranges: Option<Vec<&[u8]>> = asked.parts.iter().map(range).collect();
                     let n = asked.block_bytes as usize;
                     Some(BlockNames(ranges?.iter().flat_map(|range| small::names(range, n)).collect()))

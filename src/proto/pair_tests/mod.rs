@@ -15,6 +15,7 @@ mod flow;
 mod hostile;
 mod misfits;
 mod moves;
+mod names;
 mod property;
 mod scenarios;
 mod scope;
