@@ -40,6 +40,10 @@ pub const WINDOW_BYTES: usize = 4 * MIB;
 /// Prefix, and target, of one `Prefix` op.
 pub const PREFIX_BYTES: usize = 8 * MIB;
 pub const PREFIX_TARGET_BYTES: usize = 2 * MIB;
+/// Memory of the compressor of one direction, window and buffers in it.
+pub const SQUEEZER_BYTES: usize = 64 * MIB;
+/// Memory of the compressor of one `Prefix` op; one works at a time.
+pub const PREFIX_SQUEEZER_BYTES: usize = 34 * MIB;
 
 /// Smallest and largest block of a block signature. 65,521 is the largest prime below 2^16:
 /// powers of two weaken the rolling hash of `fast_rsync`.
@@ -153,4 +157,8 @@ const _: () = {
     assert!(LOW_SPACE_BYTES >= 2 * CREDIT_BYTES);
     assert!(LOW_SPACE_INODES as usize >= 2 * (PACK_FILES + PACK_DIRS));
     assert!(PING_MS * 2 < SILENCE_MS);
+    // A sender's compressors, the prefix and target of one frame, and what the peer's stream is expanded from.
+    assert!(
+        SQUEEZER_BYTES + PREFIX_SQUEEZER_BYTES + PREFIX_BYTES + PREFIX_TARGET_BYTES + 8 * MIB <= 116 * MIB
+    );
 };

@@ -17,6 +17,7 @@ pub mod pace;
 pub mod pipe;
 pub mod places;
 pub mod preface;
+pub mod pressure;
 mod private_file;
 pub mod segment;
 pub mod squeeze;

@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::FileType;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -15,12 +15,13 @@ use tokio::net::{TcpStream, UnixStream, unix};
 use super::identity::PublicKey;
 use super::pace::{Pace, Rate};
 use super::segment::{SegmentReader, SegmentWriter};
-use super::squeeze;
 use super::tls::{self, ServerTls, TlsError};
 use super::traffic::{Counted, Traffic};
 use super::trust::ClientTrust;
 use crate::model::limits::SILENCE_MS;
 
+/// Keeps up with 100 MB/s a core.
+const FIRST_LEVEL: i32 = 3;
 /// What is in flight between the two ends of a pipe in memory.
 const MEMORY_BYTES: usize = 1 << 20;
 /// How long a server may take to answer at all; TCP itself would try for two minutes.
@@ -60,7 +61,7 @@ impl PipeError {
 /// How the bytes of one direction are to be sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Sending {
-    /// zstd level of the stream; `None` stores everything.
+    /// zstd level at which the stream begins, before the link is measured; `None` stores everything.
     pub level: Option<i32>,
     /// `--bwlimit`.
     pub limit: Option<Rate>,
@@ -68,7 +69,7 @@ pub struct Sending {
 
 impl Default for Sending {
     fn default() -> Self {
-        Self { level: Some(squeeze::LEVEL), limit: None }
+        Self { level: Some(FIRST_LEVEL), limit: None }
     }
 }
 
@@ -108,6 +109,7 @@ impl Pipe {
     /// Dropped in the middle, the connection is closed.
     pub async fn connect(trust: &ClientTrust) -> Result<(Self, PublicKey), PipeError> {
         let address = trust.address().to_string();
+        let began = Instant::now();
         let stream = match tokio::time::timeout(CONNECT_TIME, TcpStream::connect(&address)).await {
             Err(_) => return Err(PipeError::NoAnswer { address }),
             Ok(connected) => {
@@ -116,6 +118,7 @@ impl Pipe {
         };
         set_options(&stream);
         let traffic = Arc::new(Traffic::default());
+        traffic.set_round_trip(began.elapsed());
         let (stream, key) = tls::connect(Counted::new(stream, traffic.clone()), trust).await?;
         Ok((Self::over_tls(stream, address, traffic), key))
     }

@@ -10,12 +10,13 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
 use super::pace::Pace;
 use super::preface::{self, PrefaceError, Refuse};
+use super::pressure::{Effort, Pressure};
 use super::squeeze::{Expander, Squeezer};
 use super::traffic::Traffic;
 use crate::model::limits::{GREETING_BYTES, SEGMENT_BYTES};
@@ -24,6 +25,8 @@ const STORED: u8 = 0;
 const SQUEEZED: u8 = 1;
 /// Plain bytes of a full TLS record.
 const RECORD_BYTES: usize = 16 * 1024;
+/// Above it squeezing takes more than the 2 ms that it may take in place.
+const IN_PLACE_LEVEL: i32 = 3;
 /// Pieces that the probe judges by themselves.
 const PIECE_BYTES: usize = 32 * 1024;
 /// Less than this is not worth zstd's own bytes.
@@ -75,15 +78,16 @@ pub struct SegmentWriter {
     traffic: Arc<Traffic>,
     pace: Option<Pace>,
     /// `None`: everything is stored.
-    level: Option<i32>,
+    pressure: Option<Pressure>,
     squeezer: Option<Squeezer>,
     out: Vec<u8>,
 }
 
 impl SegmentWriter {
-    /// Writes to `sink`; `level` is zstd's, `None` stores everything.
+    /// Writes to `sink`; `level` is zstd's at the start, `None` stores everything.
     pub(super) fn new(sink: Sink, traffic: Arc<Traffic>, level: Option<i32>, pace: Option<Pace>) -> Self {
-        Self { sink, traffic, pace, level, squeezer: None, out: Vec::new() }
+        let pressure = level.map(|level| Pressure::new(Effort::of_level(level)));
+        Self { sink, traffic, pace, pressure, squeezer: None, out: Vec::new() }
     }
 
     /// Puts our preface at the head of what is sent next: it travels with the greeting.
@@ -99,7 +103,7 @@ impl SegmentWriter {
     /// Sends bytes of frames, as one segment or several. The last ones may stay here until more
     /// come or [`Self::flush`] is called.
     ///
-    /// Squeezing is done in place: up to 2 ms of work for 256 KiB at level 3.
+    /// Up to level 3 squeezing is done in place: at most 2 ms of work for 256 KiB.
     ///
     /// # Errors
     /// Those of the pipe; after one the connection is of no more use.
@@ -112,9 +116,25 @@ impl SegmentWriter {
     pub async fn write(&mut self, frames: &[u8], squeeze: Squeeze) -> io::Result<()> {
         assert!(frames.len() <= SEGMENT_BYTES, "a caller sends at most one segment's worth at a time");
         self.traffic.sent.add_frames(frames.len());
-        self.encode(frames, squeeze)?;
+        self.encode(frames, squeeze).await?;
         let whole = self.out.len() / RECORD_BYTES * RECORD_BYTES;
-        self.send(whole).await
+        self.send(whole).await?;
+        self.judge();
+        Ok(())
+    }
+
+    /// Lets the effort follow what was measured of the link.
+    fn judge(&mut self) {
+        let Some(pressure) = &mut self.pressure else { return };
+        if let (Some(level), Some(squeezer)) =
+            (pressure.judge().and_then(Effort::level), self.squeezer.as_mut())
+        {
+            tracing::debug!(level, rate = pressure.rate(), "squeezes otherwise");
+            squeezer.set_level(level);
+        }
+        if let Some(rate) = pressure.rate() {
+            self.traffic.set_rate(rate);
+        }
     }
 
     /// Sends what is left, as a short record.
@@ -143,6 +163,7 @@ impl SegmentWriter {
 
     async fn send(&mut self, n_bytes: usize) -> io::Result<()> {
         let mut sent = 0;
+        let began = Instant::now();
         while sent < n_bytes {
             let chunk_bytes = self.pace.as_ref().map_or(RECORD_BYTES, Pace::chunk_bytes);
             let chunk = &self.out[sent..n_bytes.min(sent + chunk_bytes)];
@@ -158,38 +179,82 @@ impl SegmentWriter {
             sent += chunk.len();
         }
         self.out.drain(..sent);
+        if let Some(pressure) = &mut self.pressure {
+            pressure.sent(sent, began.elapsed());
+        }
         Ok(())
     }
 
-    fn encode(&mut self, frames: &[u8], squeeze: Squeeze) -> io::Result<()> {
+    async fn encode(&mut self, frames: &[u8], squeeze: Squeeze) -> io::Result<()> {
         if frames.is_empty() {
             return Ok(());
         }
-        let level = self.level.filter(|_| squeeze == Squeeze::Auto && frames.len() >= SQUEEZE_FROM_BYTES);
+        let Some(pressure) = &mut self.pressure else {
+            put_stored(&mut self.out, frames);
+            return Ok(());
+        };
+        pressure.took(frames.len());
+        let level = pressure.effort().level();
+        let level = level.filter(|_| squeeze == Squeeze::Auto && frames.len() >= SQUEEZE_FROM_BYTES);
         let Some(level) = level else {
             put_stored(&mut self.out, frames);
             return Ok(());
         };
-        let squeezer = match &mut self.squeezer {
+        let mut squeezer = match self.squeezer.take() {
             Some(squeezer) => squeezer,
-            none => none.insert(Squeezer::new(level)?),
+            None => Squeezer::new(level)?,
         };
-        if frames.len() < PROBE_FROM_BYTES {
-            return put_squeezed(&mut self.out, squeezer, frames);
-        }
-        let verdicts: Vec<bool> = frames.chunks(PIECE_BYTES).map(|piece| squeezer.is_worth(piece)).collect();
-        let mut rest = frames;
-        for run in verdicts.chunk_by(|one, next| one == next) {
-            let (run_bytes, later) = rest.split_at(rest.len().min(run.len() * PIECE_BYTES));
-            if run[0] {
-                put_squeezed(&mut self.out, squeezer, run_bytes)?;
-            } else {
-                put_stored(&mut self.out, run_bytes);
-            }
-            rest = later;
-        }
+        let worked = if level <= IN_PLACE_LEVEL {
+            put_frames(&mut self.out, &mut squeezer, frames)?
+        } else {
+            let (frames, mut out) = (frames.to_vec(), std::mem::take(&mut self.out));
+            let work = tokio::task::spawn_blocking(move || {
+                let worked = put_frames(&mut out, &mut squeezer, &frames);
+                (worked, out, squeezer)
+            });
+            let worked;
+            (worked, self.out, squeezer) = work.await.map_err(io::Error::other)?;
+            worked?
+        };
+        pressure.squeezed(worked.plain, worked.shrunk, worked.time);
+        self.squeezer = Some(squeezer);
         Ok(())
     }
+}
+
+/// What squeezing took in and made, and the processor's time it took.
+struct Worked {
+    plain: usize,
+    shrunk: usize,
+    time: Duration,
+}
+
+/// Puts frames behind each other, squeezed where a probe says that it is worth it.
+fn put_frames(out: &mut Vec<u8>, squeezer: &mut Squeezer, frames: &[u8]) -> io::Result<Worked> {
+    let began = processor_time();
+    let mut worked = Worked { plain: 0, shrunk: 0, time: Duration::ZERO };
+    let is_small = frames.len() < PROBE_FROM_BYTES;
+    let verdict = |piece: &[u8]| is_small || squeezer.is_worth(piece);
+    let verdicts: Vec<bool> = frames.chunks(PIECE_BYTES).map(verdict).collect();
+    let mut rest = frames;
+    for run in verdicts.chunk_by(|one, next| one == next) {
+        let (run_bytes, later) = rest.split_at(rest.len().min(run.len() * PIECE_BYTES));
+        if run[0] {
+            worked.plain += run_bytes.len();
+            worked.shrunk += put_squeezed(out, squeezer, run_bytes)?;
+        } else {
+            put_stored(out, run_bytes);
+        }
+        rest = later;
+    }
+    worked.time = processor_time().saturating_sub(began);
+    Ok(worked)
+}
+
+/// The time that the processor gave to this thread.
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
 }
 
 fn u24(length: usize) -> [u8; 3] {
@@ -204,7 +269,8 @@ fn put_stored(out: &mut Vec<u8>, plain: &[u8]) {
     out.extend_from_slice(plain);
 }
 
-fn put_squeezed(out: &mut Vec<u8>, squeezer: &mut Squeezer, plain: &[u8]) -> io::Result<()> {
+/// Puts a squeezed segment and gives its bytes on the wire.
+fn put_squeezed(out: &mut Vec<u8>, squeezer: &mut Squeezer, plain: &[u8]) -> io::Result<usize> {
     out.push(SQUEEZED);
     out.extend_from_slice(&u24(plain.len()));
     let length_at = out.len();
@@ -213,7 +279,7 @@ fn put_squeezed(out: &mut Vec<u8>, squeezer: &mut Squeezer, plain: &[u8]) -> io:
     let wire_bytes = out.len() - length_at - 3;
     assert!(wire_bytes <= SQUEEZED_BYTES, "zstd holds to its bound");
     out[length_at..length_at + 3].copy_from_slice(&u24(wire_bytes));
-    Ok(())
+    Ok(wire_bytes)
 }
 
 /// The receiving end of a connection.

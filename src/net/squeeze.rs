@@ -9,47 +9,72 @@ use std::io;
 use zstd::stream::raw::{CParameter, DParameter, Decoder, Encoder, InBuffer, Operation, OutBuffer};
 use zstd::zstd_safe::{CCtx, DCtx, compress_bound};
 
-use crate::model::limits::{OP_BYTES, PREFIX_BYTES, PREFIX_TARGET_BYTES};
+use crate::model::limits::{
+    MIB, OP_BYTES, PREFIX_BYTES, PREFIX_SQUEEZER_BYTES, PREFIX_TARGET_BYTES, SQUEEZER_BYTES,
+};
 
-/// Level of the stream unless the caller knows better: keeps up with 100 MB/s a core.
-pub const LEVEL: i32 = 3;
-/// Levels above this one want larger windows than the protocol allows.
-pub const LEVEL_MAX: i32 = 19;
+/// Levels above this one want more memory than [`SQUEEZER_BYTES`].
+const LEVEL_MAX: i32 = 17;
 /// Level for frames over a prefix. Measured: the tables of level 3 do not cover the prefix.
 pub const PREFIX_LEVEL: i32 = 9;
 
 /// Largest window of a stream: 8 MiB of history on each side.
 const WINDOW_LOG: u32 = 23;
+/// From this level on the window is the largest: the memory of the others is a few MiB.
+const FAR_LEVEL: i32 = 9;
 /// Window of a frame over a prefix: covers the largest prefix and target together.
 const PREFIX_WINDOW_LOG: u32 = 24;
+/// Prefix that is worth its time: larger ones are taken, and searched coarsely.
+pub const PREFIX_AIM_BYTES: usize = 6 * MIB;
+/// Entries of its tables, of 4 bytes.
+const PREFIX_TABLE_LOG: u32 = 22;
 /// Slices of a piece that the probe tries.
 const SAMPLE_BYTES: usize = 2 * 1024;
 
 const _: () = assert!(PREFIX_BYTES + PREFIX_TARGET_BYTES <= 1 << PREFIX_WINDOW_LOG);
+const _: () = assert!((1 << WINDOW_LOG) + ((2 * 4) << 22) + 4 * MIB <= SQUEEZER_BYTES, "what level 17 takes");
+const _: () = assert!((2 * 4) << PREFIX_TABLE_LOG <= PREFIX_SQUEEZER_BYTES - MIB, "two tables, and buffers");
 
 /// The sending end of a stream. Its memory is only taken with the first bytes.
 pub(super) struct Squeezer {
     encoder: Encoder<'static>,
+    level: i32,
+    /// The level of the next segment, which then begins a frame.
+    next_level: i32,
     probe: CCtx<'static>,
 }
 
 impl Squeezer {
-    /// A stream at this level (at most [`LEVEL_MAX`]).
+    /// A stream that begins at this level, 1 to 17.
     pub(super) fn new(level: i32) -> io::Result<Self> {
-        let mut encoder = Encoder::new(level.clamp(-7, LEVEL_MAX))?;
-        // No checksum: TLS, and the content hash in the end, see to that.
-        encoder.set_parameter(CParameter::ChecksumFlag(false))?;
-        Ok(Self { encoder, probe: CCtx::create() })
+        Ok(Self { encoder: encoder(level)?, level, next_level: level, probe: CCtx::create() })
+    }
+
+    /// From the next segment on squeezes at another level.
+    pub(super) fn set_level(&mut self, level: i32) {
+        self.next_level = level;
+    }
+
+    /// Ends the frame and begins another at the next level. zstd cannot change its level within a frame.
+    fn change_level(&mut self, output: &mut OutBuffer<[u8]>) -> io::Result<()> {
+        let left = self.encoder.finish(output, true)?;
+        assert!(left == 0, "the end of a frame that was flushed is a few bytes");
+        self.encoder = encoder(self.next_level)?;
+        self.level = self.next_level;
+        Ok(())
     }
 
     /// Appends `plain` to `out` as the next part of the stream, flushed: the other end can
-    /// expand it at once. Takes 1 to 2 ms for 256 KiB at level 3.
+    /// expand it at once. Takes 1 to 2 ms for 256 KiB at level 3, at level 16 a hundred.
     pub(super) fn squeeze(&mut self, plain: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
         let start = out.len();
         // One header more than zstd's own bound, for the start of the stream and its flush.
         out.resize(start + compress_bound(plain.len()) + 64, 0);
         let mut input = InBuffer::around(plain);
         let mut output = OutBuffer::around(&mut out[start..]);
+        if self.next_level != self.level {
+            self.change_level(&mut output)?;
+        }
         while input.pos() < plain.len() {
             self.encoder.run(&mut input, &mut output)?;
         }
@@ -77,6 +102,17 @@ impl Squeezer {
             Err(_) => false,
         }
     }
+}
+
+fn encoder(level: i32) -> io::Result<Encoder<'static>> {
+    let level = level.clamp(1, LEVEL_MAX);
+    let mut encoder = Encoder::new(level)?;
+    // No checksum: TLS, and the content hash in the end, see to that.
+    encoder.set_parameter(CParameter::ChecksumFlag(false))?;
+    if level >= FAR_LEVEL {
+        encoder.set_parameter(CParameter::WindowLog(WINDOW_LOG))?;
+    }
+    Ok(encoder)
 }
 
 /// The receiving end of a stream.
@@ -130,7 +166,8 @@ impl Expander {
 /// Compresses `target` with `prefix` as history into one frame of its own.
 ///
 /// `None` when the frame would not fit into an op (240 KiB): halve the target, or send it as a
-/// literal. Takes tens of milliseconds for the largest sizes: call it off the reactor.
+/// literal. Takes up to 0.2 s and [`PREFIX_SQUEEZER_BYTES`] for the largest sizes: call it off the reactor,
+/// one at a time.
 ///
 /// # Panics
 /// When prefix or target are larger than an op allows (8 MiB, 2 MiB).
@@ -144,9 +181,12 @@ pub fn squeeze_over(prefix: &[u8], target: &[u8], level: i32) -> Option<Vec<u8>>
     context.set_parameter(CParameter::CompressionLevel(level.clamp(1, LEVEL_MAX))).ok()?;
     context.set_parameter(CParameter::WindowLog(window_log)).ok()?;
     context.set_parameter(CParameter::ChecksumFlag(false)).ok()?;
-    // The usual tables forget the far end of a large prefix; the sparse ones of long distance
-    // matching, 1 MiB in all, remember it.
-    context.set_parameter(CParameter::EnableLongDistanceMatching(true)).ok()?;
+    // Larger tables than usual, which forget the far end of a large prefix. Beyond them reaches long distance
+    // matching, 1 MiB; where it is not needed it only takes matches away (3 % on a binary, 13 % on a tar).
+    let table_log = window_log.clamp(10, PREFIX_TABLE_LOG);
+    context.set_parameter(CParameter::HashLog(table_log)).ok()?;
+    context.set_parameter(CParameter::ChainLog(table_log)).ok()?;
+    context.set_parameter(CParameter::EnableLongDistanceMatching(prefix.len() > PREFIX_AIM_BYTES)).ok()?;
     context.ref_prefix(prefix).ok()?;
     let mut frame = vec![0; OP_BYTES.min(compress_bound(target.len()))];
     let n_bytes = context.compress2(&mut frame[..], target).ok()?;
@@ -165,6 +205,35 @@ pub fn expand_over(prefix: &[u8], frame: &[u8], target_bytes: usize) -> Option<V
     let mut target = vec![0; target_bytes];
     let n_bytes = context.decompress(&mut target[..], frame).ok()?;
     (n_bytes == target_bytes).then_some(target)
+}
+
+/// Squeezes pieces that are kept on this side, each a frame of its own.
+pub struct Presser {
+    squeezer: CCtx<'static>,
+    expander: DCtx<'static>,
+}
+
+impl Default for Presser {
+    fn default() -> Self {
+        Self { squeezer: CCtx::create(), expander: DCtx::create() }
+    }
+}
+
+impl Presser {
+    /// A piece, squeezed at this level.
+    pub fn squeeze(&mut self, piece: &[u8], level: i32) -> Vec<u8> {
+        let mut frame = vec![0; compress_bound(piece.len())];
+        let n_bytes = self.squeezer.compress(&mut frame[..], piece, level.clamp(1, LEVEL_MAX));
+        frame.truncate(n_bytes.expect("a frame fits zstd's own bound"));
+        frame
+    }
+
+    /// The piece of so many bytes that a frame holds; `None` when it holds another number.
+    pub fn expand(&mut self, frame: &[u8], piece_bytes: usize) -> Option<Vec<u8>> {
+        let mut piece = vec![0; piece_bytes];
+        let n_bytes = self.expander.decompress(&mut piece[..], frame).ok()?;
+        (n_bytes == piece_bytes).then_some(piece)
+    }
 }
 
 #[cfg(test)]
@@ -220,9 +289,55 @@ mod tests {
 
     #[test]
     fn the_probe_tells_text_from_noise() {
-        let mut squeezer = Squeezer::new(LEVEL).unwrap();
+        let mut squeezer = Squeezer::new(3).unwrap();
         assert!(squeezer.is_worth(&b"a line of some log, number 1\n".repeat(1_000)));
         assert!(!squeezer.is_worth(&noise(32 << 10, 7)));
+    }
+
+    #[test]
+    fn a_reader_in_lock_step_follows_every_change_of_level() {
+        let mut squeezer = Squeezer::new(3).unwrap();
+        let mut expander = Expander::new().unwrap();
+        let text = b"some words that come again and again, each time with another number: ".repeat(40);
+        for number in 0..40 {
+            let segment = [&text[..], format!("{number}").as_bytes(), &noise(50, number)].concat();
+            squeezer.set_level([3, 16, 1, 1, 9][number as usize % 5]);
+            let (mut wire, mut plain) = (Vec::new(), Vec::new());
+            squeezer.squeeze(&segment, &mut wire).unwrap();
+            assert!(expander.expand(&wire, segment.len(), &mut plain), "segment {number}");
+            assert!(plain == segment, "segment {number}");
+        }
+    }
+
+    #[test]
+    fn a_level_that_stays_keeps_its_history() {
+        let mut squeezer = Squeezer::new(16).unwrap();
+        let segment = noise(100_000, 8);
+        let mut sizes = Vec::new();
+        for level in [16, 16, 9] {
+            let mut wire = Vec::new();
+            squeezer.set_level(level);
+            squeezer.squeeze(&segment, &mut wire).unwrap();
+            sizes.push(wire.len());
+        }
+        assert!(sizes[1] < 1_000, "the same again is a reference: {sizes:?}");
+        assert!(sizes[2] > 90_000, "a new frame knows nothing: {sizes:?}");
+    }
+
+    #[test]
+    fn a_piece_is_expanded_to_its_own_length_only() {
+        let mut presser = Presser::default();
+        let piece = [noise(1_000, 9), vec![7; 30_000]].concat();
+        let frame = presser.squeeze(&piece, 3);
+        assert!(frame.len() < 1_200);
+        assert_eq!(presser.expand(&frame, piece.len()), Some(piece.clone()));
+        assert_eq!(presser.expand(&frame, piece.len() - 1), None);
+        assert_eq!(presser.expand(&frame, piece.len() + 1), None);
+        assert_eq!(presser.expand(&frame[1..], piece.len()), None);
+        // A frame that holds 64 MiB costs no more than was asked for.
+        let bomb = presser.squeeze(&vec![0; 64 << 20], 1);
+        assert_eq!(presser.expand(&bomb, 1_000), None);
+        assert_eq!(expand_over(&piece, &bomb, 1_000), None);
     }
 
     proptest! {

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -23,6 +24,33 @@ pub struct Flow {
 pub struct Traffic {
     pub sent: Flow,
     pub received: Flow,
+    /// Bytes a second that the link takes from here; 0: not known.
+    rate: AtomicU64,
+    /// Microseconds that the peer took to answer when the link was made; 0: not known.
+    round_trip_us: AtomicU64,
+}
+
+/// A link below this rate, in bytes a second, is worth much work for each byte.
+const SLOW_RATE: u64 = 4_000_000;
+/// Where no rate is known yet, an answer later than this means that the link is long, and so thin.
+const LONG_TRIP_US: u64 = 5_000;
+
+impl Traffic {
+    pub(super) fn set_rate(&self, bytes_per_s: u64) {
+        self.rate.store(bytes_per_s, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_round_trip(&self, time: Duration) {
+        self.round_trip_us.store((time.as_micros() as u64).max(1), Ordering::Relaxed);
+    }
+
+    /// Whether bytes on this link are dear: as measured while sending, else as its delay lets expect.
+    pub fn is_slow(&self) -> bool {
+        match self.rate.load(Ordering::Relaxed) {
+            0 => self.round_trip_us.load(Ordering::Relaxed) >= LONG_TRIP_US,
+            rate => rate < SLOW_RATE,
+        }
+    }
 }
 
 /// The values of a [`Flow`] at one moment, in bytes.
