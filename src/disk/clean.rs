@@ -1,7 +1,7 @@
 //! Whether a directory may become a destination, and emptying it when the user says so.
 
 use super::error::DestinationError;
-use super::own::is_destination;
+use super::own::{is_begun_destination, is_destination};
 use super::removal::{names, remove_entries};
 use super::root::Root;
 use super::stat::{Stat, now};
@@ -48,7 +48,10 @@ pub fn occupancy(root: &Root) -> Result<Occupancy, DestinationError> {
     if is_destination(root).map_err(fail)? {
         return Ok(Occupancy::Destination);
     }
-    let is_empty = names(root.dir.as_fd()).map_err(fail)?.is_empty();
+    let names = names(root.dir.as_fd()).map_err(fail)?;
+    // A first start that ended before there was an id left nothing else: the next one goes on.
+    let is_alone = names.iter().all(|name| name.to_bytes() == OWN_FOLDER);
+    let is_empty = names.is_empty() || is_alone && is_begun_destination(root).map_err(fail)?;
     Ok(if is_empty { Occupancy::Empty } else { Occupancy::Foreign })
 }
 

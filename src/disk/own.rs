@@ -5,6 +5,7 @@
 //! by its owner only.
 
 use super::error::DestinationError;
+use super::removal::names;
 use super::root::Root;
 use super::stat::{Stat, now};
 use super::trash::{TrashFolder, next_number};
@@ -192,6 +193,23 @@ pub fn id_of(root: &Root) -> Result<Option<[u8; 16]>, OwnFolderError> {
     // Not UTF-8 or unreadable: no id is found in what was read.
     let _ = open_file(&dir, "id", OFlags::RDONLY)?.take(256).read_to_string(&mut text);
     parse_id(&text).map(Some).ok_or(OwnFolderError::BadId)
+}
+
+/// Whether `root` holds the folder of a destination that has no id yet: nothing but what is made before it.
+pub(super) fn is_begun_destination(root: &Root) -> rustix::io::Result<bool> {
+    let open = |parent: &OwnedFd, name: &[u8]| sys::openat(parent, name, LIST_DIR, Mode::empty());
+    let dir = match open(&root.dir, OWN_FOLDER) {
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(false),
+        result => result?,
+    };
+    for name in names(dir.as_fd())? {
+        match name.to_bytes() {
+            b"lock" | b"id.new" => {}
+            folder @ (b"stage" | b"trash" | b"gone" | b"pins") if names(open(&dir, folder)?.as_fd())?.is_empty() => {}
+            _ => return Ok(false),
+        }
+    }
+    Ok(true)
 }
 
 /// Whether `root` holds the folder of a destination.

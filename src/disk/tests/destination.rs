@@ -325,8 +325,17 @@ fn cleaning_removes_all_but_the_own_folder_and_follows_nothing() {
 }
 
 #[test]
-fn a_root_with_an_own_folder_but_no_id_is_foreign() {
+fn a_root_with_an_own_folder_but_no_id_is_foreign_unless_nothing_but_a_first_start_was_there() {
+    // A first start that was killed before it wrote the id left a destination that the next refused.
     let dir = tempfile::tempdir().unwrap();
-    fs::create_dir(dir.path().join(".strait")).unwrap();
-    assert_eq!(occupancy(&root(dir.path())).unwrap(), Occupancy::Foreign);
+    let own = dir.path().join(".strait");
+    fs::create_dir_all(own.join("stage")).unwrap();
+    fs::write(own.join("lock"), "1").unwrap();
+    fs::write(own.join("id.new"), "").unwrap();
+    assert_eq!(occupancy(&root(dir.path())).unwrap(), Occupancy::Empty);
+    for foreign in [own.join("stage/0000000000000001"), own.join("else"), dir.path().join("file")] {
+        fs::write(&foreign, "x").unwrap();
+        assert_eq!(occupancy(&root(dir.path())).unwrap(), Occupancy::Foreign, "{foreign:?}");
+        fs::remove_file(&foreign).unwrap();
+    }
 }
