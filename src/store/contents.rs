@@ -231,6 +231,17 @@ impl Head {
     }
 }
 
+#[cfg(fuzzing)]
+pub(super) fn read_head(bytes: &[u8]) {
+    if let Ok(head) = Head::decode(bytes) {
+        assert!(bytes.starts_with(&head.encode()));
+        assert!(head.n_segments() as u64 * SEGMENT_BYTES as u64 >= head.n_bytes);
+    }
+    if let Some((hash, sort)) = parse_key(bytes) {
+        assert_eq!(key(&hash, sort, 0)[..33], bytes[..33]);
+    }
+}
+
 fn key(hash: &ContentHash, sort: Sort, segment: u32) -> [u8; 37] {
     let mut key = [0; 37];
     key[0] = sort as u8;

@@ -241,6 +241,18 @@ fn decode_entries(bytes: &[u8]) -> Result<Vec<Entry>, Fault> {
     Ok(entries)
 }
 
+#[cfg(fuzzing)]
+pub(super) fn read_entries(bytes: &[u8]) {
+    if let Ok(entries) = decode_entries(bytes) {
+        assert!(entries.len() <= bytes.len());
+    }
+    for key in [[DIR], [PART]] {
+        if let Ok(named) = named_below(&key, bytes) {
+            assert!(named.len() <= bytes.len());
+        }
+    }
+}
+
 fn decode_entry(cursor: &mut Cursor) -> Option<Entry> {
     let n_bytes = cursor.u8()?;
     let name = Name::parse(cursor.take(n_bytes as usize)?).ok()?;

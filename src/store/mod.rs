@@ -18,6 +18,8 @@
 
 mod contents;
 mod database;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod listings;
 mod notes;
 mod rows;

@@ -113,3 +113,13 @@ fn decode_paths(bytes: &[u8]) -> Option<BTreeSet<RelPath>> {
     }
     Some(paths)
 }
+
+#[cfg(fuzzing)]
+pub(super) fn read_notes(bytes: &[u8]) {
+    if let Some(state) = decode_acknowledged(bytes) {
+        assert_eq!([&state.scope, state.root.0.as_slice(), &state.n_entries.to_le_bytes()].concat(), bytes);
+    }
+    if let Some(paths) = decode_paths(bytes) {
+        assert_eq!(decode_paths(&encode_paths(&paths)), Some(paths));
+    }
+}

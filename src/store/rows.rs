@@ -176,6 +176,15 @@ fn unseal<'v>(name: &str, key: &[u8], value: &'v [u8]) -> Result<&'v [u8], Fault
     }
 }
 
+/// Takes a value's seal off, under a key that its first bytes name.
+#[cfg(fuzzing)]
+pub fn read_sealed(bytes: &[u8]) {
+    let (key, value) = bytes.split_at(bytes.len().min(33));
+    assert!(unseal("fuzz", key, value).is_err() || value.len() >= SEAL_BYTES);
+    let sealed = [&seal("fuzz", key, value)[..], value].concat();
+    assert!(unseal("fuzz", key, &sealed).is_ok_and(|bytes| bytes == value));
+}
+
 /// Reads numbers and bytes off the front of a row; `None` where it is too short.
 pub struct Cursor<'b>(pub &'b [u8]);
 

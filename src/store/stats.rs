@@ -218,3 +218,16 @@ fn decode_holders(bytes: &[u8]) -> Option<Vec<Holder>> {
     }
     Some(holders)
 }
+
+#[cfg(fuzzing)]
+pub(super) fn read_rows(bytes: &[u8]) {
+    if let Some(row) = decode(bytes, 1, 2) {
+        assert_eq!(encode(&row), bytes);
+    }
+    if let Some(holders) = decode_holders(bytes) {
+        assert_eq!(encode_holders(&holders.iter().collect::<Vec<_>>()), bytes);
+    }
+    if let Some((dev, ino)) = parse_key(bytes) {
+        assert!(bytes.starts_with(&key(dev, ino)));
+    }
+}

@@ -91,7 +91,7 @@ impl Yard {
 
     /// The program with this yard's home and nothing else of the environment.
     pub fn strait(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_strait"));
+        let mut command = Command::new(program());
         command.args(words).env_clear().env("HOME", self.path.join("home")).stdin(Stdio::null());
         command
     }
@@ -174,6 +174,11 @@ impl Drop for Yard {
             println!("kept for inspection: {}", dir.keep().display());
         }
     }
+}
+
+/// The program under test; another build of it where `STRAIT_PROGRAM` says so.
+pub fn program() -> PathBuf {
+    std::env::var_os("STRAIT_PROGRAM").map_or_else(|| env!("CARGO_BIN_EXE_strait").into(), PathBuf::from)
 }
 
 /// A port that nobody listens at just now.

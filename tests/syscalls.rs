@@ -1,0 +1,185 @@
+//! The n-th system call fails, or the process dies in it: whatever happens, each path at the destination
+//! is an old or a new version, an exit status 0 is true, and the next push mends everything.
+//!
+//! The calls are made to fail by `strace --inject`. A push to a local destination runs both sides in one
+//! process, so calls of the source, the destination and both caches are met. `STRAIT_CALLS=all` tries every
+//! n of every call and fault (`docs/testing.md`); without it a seeded sample is tried.
+
+mod faults;
+#[path = "syscalls/scenes.rs"]
+mod scenes;
+#[path = "syscalls/strace.rs"]
+mod strace;
+
+use faults::versions::is_old_or_new;
+use faults::{Rng, Yard, tree};
+use scenes::{SCENES, Scene};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use strace::{CALLS, Fault, Outcome, can_trace};
+
+/// Tries of each scene in the short form.
+const SAMPLES: usize = 8;
+/// Largest n of the short form: most calls come less often.
+const SAMPLED_N: usize = 24;
+
+/// One scene, between whose two versions the destination goes to and fro.
+struct Stage {
+    scene: &'static Scene,
+    yard: Yard,
+    sources: [PathBuf; 2],
+    next: usize,
+    n_tries: usize,
+    codes: BTreeMap<String, usize>,
+}
+
+impl Stage {
+    fn new(scene: &'static Scene) -> Self {
+        let yard = Yard::new();
+        let sources = [0, 1].map(|version| yard.path.join(format!("version-{version}")));
+        for (version, source) in sources.iter().enumerate() {
+            fs::create_dir(source).unwrap();
+            (scene.build)(source, version);
+        }
+        let stage = Self { scene, yard, sources, next: 1, n_tries: 0, codes: BTreeMap::new() };
+        stage.yard.push_from(&stage.sources[0], None).is_in_step(scene.name);
+        stage
+    }
+
+    /// Goes to the other version with a fault on the way; `false` when the fault never came.
+    fn goes_on_after(&mut self, fault: &Fault) -> bool {
+        let what = format!("{}: {fault}", self.scene.name);
+        let source = self.sources[self.next].clone();
+        self.next = 1 - self.next;
+        self.n_tries += 1;
+        if self.scene.is_first {
+            fs::remove_dir_all(&self.yard.dest).unwrap();
+            fs::remove_dir_all(self.yard.path.join("home")).unwrap();
+            fs::create_dir(&self.yard.dest).unwrap();
+            fs::create_dir(self.yard.path.join("home")).unwrap();
+        }
+        let old = tree::read(&self.yard.dest);
+        let new = tree::read(&source);
+        if self.scene.is_broken_off {
+            let killed = strace::push(&self.yard, &source, &Fault::new("pwrite64", "signal=KILL", 6));
+            assert!(!killed.status.success(), "{what}: nothing was broken off");
+        }
+        let Outcome { status, has_come, said } = strace::push(&self.yard, &source, fault);
+        *self.codes.entry(status.to_string()).or_default() += 1;
+        let between = tree::read(&self.yard.dest);
+        is_old_or_new(&between, &old, &new)
+            .unwrap_or_else(|path| panic!("{what}: {path:?} is neither old nor new\n{said}"));
+        if status.success() {
+            assert!(between == new, "{what}: exit 0 and {}\n{said}", tree::difference(&new, &between));
+        }
+        self.yard.push_from(&source, None).is_in_step(&what);
+        let after = tree::read(&self.yard.dest);
+        assert!(after == new, "{what}: {}", tree::difference(&new, &after));
+        has_come
+    }
+
+    fn tells(&self) {
+        println!("{}: {} tries, ended with {:?}", self.scene.name, self.n_tries, self.codes);
+    }
+}
+
+fn scene(name: &str) {
+    if !can_trace() {
+        return println!("skipped: needs strace with --seccomp-bpf, and the right to trace");
+    }
+    let scene = SCENES.iter().find(|scene| scene.name == name).expect("it is in the list");
+    let mut stage = Stage::new(scene);
+    match std::env::var("STRAIT_CALLS").as_deref() {
+        Ok("all") => every_call(&mut stage),
+        _ => sampled_calls(&mut stage),
+    }
+    stage.tells();
+}
+
+fn sampled_calls(stage: &mut Stage) {
+    let mut rng = Rng::seeded(stage.scene.name);
+    let mut n_come = 0;
+    for _ in 0..SAMPLES {
+        let call = rng.pick(&CALLS);
+        let fault = rng.pick(call.faults);
+        // Small n are met by every scene, large ones by few.
+        let n = rng.below(SAMPLED_N) + 1;
+        let n = rng.below(n) + 1;
+        n_come += usize::from(stage.goes_on_after(&Fault::new(call.names, fault, n)));
+    }
+    // One that is sure to come.
+    assert!(stage.goes_on_after(&Fault::new("renameat,renameat2", "error=EIO", 1)), "no fault came");
+    println!("{}: {} of {SAMPLES} sampled faults came", stage.scene.name, n_come);
+}
+
+fn every_call(stage: &mut Stage) {
+    for call in &CALLS {
+        for fault in call.faults {
+            let mut n = 1;
+            while stage.goes_on_after(&Fault::new(call.names, fault, n)) {
+                n += 1;
+            }
+            println!("{}: {} {fault}: {} times", stage.scene.name, call.names, n - 1);
+        }
+    }
+}
+
+#[test]
+fn a_first_upload_survives_any_failing_call() {
+    scene("first upload");
+}
+
+#[test]
+fn an_edit_of_a_large_file_survives_any_failing_call() {
+    scene("large edit");
+}
+
+#[test]
+fn moves_survive_any_failing_call() {
+    scene("moves");
+}
+
+#[test]
+fn deletes_survive_any_failing_call() {
+    scene("deletes");
+}
+
+#[test]
+fn many_small_files_survive_any_failing_call() {
+    scene("many small files");
+}
+
+#[test]
+fn a_transfer_that_was_broken_off_survives_any_failing_call() {
+    scene("broken off");
+}
+
+#[test]
+fn changes_of_kind_and_metadata_survive_any_failing_call() {
+    scene("kinds and metadata");
+}
+
+/// A file that can grow no further: its last write is a short one, the next fails.
+#[test]
+fn a_write_that_comes_short_leaves_the_old_version_and_is_said() {
+    let yard = Yard::new();
+    let (small, large) = (yard.src.join("small"), yard.src.join("large"));
+    fs::write(&small, "old").unwrap();
+    fs::write(&large, vec![1; 100_000]).unwrap();
+    yard.push(None).is_in_step("before");
+    let old = tree::read(&yard.dest);
+    for n_kib in [70, 256, 300, 511, 1_000, 1_500] {
+        let mut rng = Rng(n_kib);
+        fs::write(&small, format!("new {n_kib}")).unwrap();
+        fs::write(&large, rng.bytes(2 << 20)).unwrap();
+        let command = strace::short_of(&yard, &yard.src, n_kib);
+        let ended = yard.start_command("push", command).ended();
+        assert!(!ended.status.success(), "{n_kib} KiB: exit 0\n{}", ended.out);
+        let between = tree::read(&yard.dest);
+        is_old_or_new(&between, &old, &tree::read(&yard.src)).unwrap();
+        assert_eq!(between.get(&PathBuf::from("large")), old.get(&PathBuf::from("large")), "{n_kib} KiB");
+    }
+    yard.push(None).is_in_step("after");
+    yard.is_in_step("after");
+}
