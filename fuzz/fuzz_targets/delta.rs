@@ -9,7 +9,7 @@ use strait::delta::blocks::{RangeSignature, apply};
 use strait::delta::groups::GroupTree;
 use strait::delta::ops::Op;
 use strait::delta::rebuild::{Bases, Sink, rebuild};
-use strait::delta::sieve::{KnownBasis, Target, sieve};
+use strait::delta::sieve::{Against, KnownBasis, Target, sieve};
 use strait::model::ContentHash;
 use strait_fuzz::Draw;
 
@@ -51,7 +51,7 @@ fn same_as_fast_rsync(basis: &[u8], delta: &[u8], target_len: usize) {
             target_len: expected.len() as u32,
             delta: delta.to_vec(),
         };
-        assert_eq!(made_of(&[op], basis), expected);
+        assert_eq!(made_of(&[op], &[basis]), expected);
     }
 }
 
@@ -59,31 +59,27 @@ fn whole_is_taken(basis: &[u8], delta: &[u8], target_len: usize) -> bool {
     apply(basis, delta, target_len).is_ok()
 }
 
-/// A target that was edited from a basis, sent and made again.
+/// A target that was edited from two bases, sent and made again.
 fn round_trip(draw: &mut Draw) {
-    let mut basis = Vec::new();
-    for _ in 0..draw.below(12) {
-        let (byte, n) = (draw.byte(), draw.below(200) * draw.below(64));
-        let noise = draw.array::<8>();
-        basis.extend((0..n).map(|at| byte ^ noise[at % 8].wrapping_mul((at / 8) as u8)));
-    }
-    let mut target = basis.clone();
+    let bases = [content(draw), content(draw)];
+    let mut target = bases[0].clone();
     for _ in 0..draw.below(8) {
         let at = draw.u32() as usize % (target.len() + 1);
-        match draw.below(4) {
+        match draw.below(5) {
             0 => drop(target.drain(at..(at + draw.below(200)).min(target.len()))),
             1 => drop(target.splice(at..at, draw.some_bytes(64))),
             2 => target.truncate(at),
+            3 => {
+                let from = draw.u32() as usize % (bases[1].len() + 1);
+                drop(target.splice(at..at, bases[1][from..].iter().take(3_000).copied().collect::<Vec<_>>()));
+            }
             _ => target.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 1),
         }
     }
     let block_bytes = [509, 65, 127][draw.below(3)];
-    let known = KnownBasis {
-        index: 0,
-        size: basis.len() as u64,
-        groups: GroupTree::compute(&basis).map(|groups| groups.tags(0)),
-        signatures: vec![RangeSignature::compute(0, &basis, block_bytes, 8)],
-    };
+    let known: Vec<KnownBasis> =
+        bases.iter().zip(0..).map(|(basis, at)| known(basis, at, block_bytes)).collect();
+    let against = Against { bases: &known[..draw.below(3)], ..Against::default() };
     let groups = GroupTree::compute(&target);
     let hash = ContentHash::of(&target);
     let offered =
@@ -93,19 +89,38 @@ fn round_trip(draw: &mut Draw) {
         sent.extend(ops);
         ControlFlow::Continue(())
     };
-    sieve(offered, Some(&known), 0, &mut emit).expect("the target stands still");
-    assert!(made_of(&sent, &basis) == target, "the ops make another content");
+    sieve(offered, against, 0, &mut emit).expect("the target stands still");
+    assert!(made_of(&sent, &[&bases[0], &bases[1]]) == target, "the ops make another content");
 }
 
-struct Held<'b>(&'b [u8]);
+fn content(draw: &mut Draw) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for _ in 0..draw.below(12) {
+        let (byte, n) = (draw.byte(), draw.below(200) * draw.below(64));
+        let noise = draw.array::<8>();
+        bytes.extend((0..n).map(|at| byte ^ noise[at % 8].wrapping_mul((at / 8) as u8)));
+    }
+    bytes
+}
+
+fn known(basis: &[u8], index: u32, block_bytes: u32) -> KnownBasis {
+    KnownBasis {
+        index,
+        size: basis.len() as u64,
+        groups: GroupTree::compute(basis).map(|groups| groups.tags(0)),
+        signatures: vec![RangeSignature::compute(0, basis, block_bytes, 8)],
+    }
+}
+
+struct Held<'b>(&'b [&'b [u8]]);
 
 impl Bases for Held<'_> {
     fn len(&self, basis: u32) -> Option<u64> {
-        (basis == 0).then_some(self.0.len() as u64)
+        self.0.get(basis as usize).map(|bytes| bytes.len() as u64)
     }
 
-    fn read_at(&mut self, _: u32, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let bytes = self.0.get(offset as usize..).unwrap_or_default();
+    fn read_at(&mut self, basis: u32, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let bytes = self.0[basis as usize].get(offset as usize..).unwrap_or_default();
         let n = bytes.len().min(buf.len());
         buf[..n].copy_from_slice(&bytes[..n]);
         Ok(n)
@@ -127,11 +142,11 @@ impl Sink for Made {
     }
 }
 
-fn made_of(ops: &[Op], basis: &[u8]) -> Vec<u8> {
+fn made_of(ops: &[Op], bases: &[&[u8]]) -> Vec<u8> {
     let mut made = Made::default();
     for op in ops {
         let at = made.0.len() as u64;
-        rebuild(op, at, &mut Held(basis), &mut made).expect("our own ops are carried out");
+        rebuild(op, at, &mut Held(bases), &mut made).expect("our own ops are carried out");
     }
     made.0
 }

@@ -24,7 +24,8 @@ fuzz_target!(|bytes: &[u8]| {
     let mut draw = Draw::new(bytes);
     let config = Config { root_id: [1; 16], lease: 1, keeps: Keeps::ALL, credit_bytes: 8 << 20 };
     let tree = draw.tree(false);
-    let left: BTreeSet<RelPath> = draw.some(2, Draw::path).into_iter().filter(|path| !path.is_root()).collect();
+    let left: BTreeSet<RelPath> =
+        draw.some(2, Draw::path).into_iter().filter(|path| !path.is_root()).collect();
     let hello = draw.hello(tree.root_hash(&[4; 16]));
     let mut yard = Yard {
         receiver: Receiver::new(config, &hello, left, 0),
@@ -37,7 +38,9 @@ fuzz_target!(|bytes: &[u8]| {
     if draw.byte() & 3 != 0 {
         yard.collect();
         let walked = Walked { tree, n_unreadable: 0, bytes_to_hash: 0 };
-        if yard.receiver.walked(walked, 0).is_err() || yard.receiver.receive(Up::Begin { root: None }, 0).is_err() {
+        if yard.receiver.walked(walked, 0).is_err()
+            || yard.receiver.receive(Up::Begin { root: None }, 0).is_err()
+        {
             return;
         }
         yard.owed.clear();
@@ -71,7 +74,9 @@ impl Yard {
         while let Some(action) = self.receiver.next_action() {
             match action {
                 Action::Send(Down::Done { ids, .. }) => {
-                    ids.iter().flat_map(|(first, n)| *first..*first + u64::from(*n)).for_each(|id| self.end(id));
+                    ids.iter()
+                        .flat_map(|(first, n)| *first..*first + u64::from(*n))
+                        .for_each(|id| self.end(id));
                 }
                 Action::Send(Down::Refused { id, item: None, .. }) => self.end(id),
                 Action::Send(_) => {}
@@ -124,7 +129,13 @@ impl Yard {
                 let (range, entries, more) = ((0, 0), Vec::new(), draw.seldom(4));
                 let found = None;
                 receiver.answered(Down::Signature {
-                    request, found, block_bytes, strong_bytes, range, entries, more,
+                    request,
+                    found,
+                    block_bytes,
+                    strong_bytes,
+                    range,
+                    entries,
+                    more,
                 });
             }
             _ => {}

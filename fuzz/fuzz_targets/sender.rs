@@ -3,13 +3,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use strait::delta::ops::Op;
 use strait::model::limits::OP_BYTES;
 use strait::model::{Kind, Tree};
 use strait::plan::scope::Scope;
 use strait::proto::message::{Down, RootReason, RootState, Up};
 use strait::proto::sender::{Action, Ask, Config, DeltaFrame, Ending, News, Sender, Source, Unready};
 use strait_fuzz::{Draw, Overheard};
-use strait::delta::ops::Op;
 
 /// Messages and answers in one run.
 const STEPS: usize = 400;
@@ -88,8 +88,10 @@ impl Yard {
     fn enemy_says(&mut self, draw: &mut Draw, destination: &Tree) -> Down {
         let scope = self.scope.id();
         let known = self.sender.destination_tree().and_then(|tree| tree.root_hash(&scope));
-        let roots: Vec<_> =
-            [self.source.root_hash(&scope), known, destination.root_hash(&scope)].into_iter().flatten().collect();
+        let roots: Vec<_> = [self.source.root_hash(&scope), known, destination.root_hash(&scope)]
+            .into_iter()
+            .flatten()
+            .collect();
         let heard = Overheard { sent: &self.heard, tree: destination, roots: &roots };
         if draw.seldom(24) { Down::Welcome(Box::new(draw.welcome())) } else { draw.down(&heard) }
     }
@@ -114,7 +116,9 @@ impl Yard {
                         self.heard.remove(0);
                     }
                 }
-                Action::Tell(News::InStep { root, ending: Ending::Identical }) if !self.sender.is_dry_run() => {
+                Action::Tell(News::InStep { root, ending: Ending::Identical })
+                    if !self.sender.is_dry_run() =>
+                {
                     assert_eq!(Some(root), self.told, "in step with a root that nobody told");
                 }
                 Action::Tell(_) | Action::SaveAcknowledged { .. } => {}
@@ -131,7 +135,9 @@ impl Yard {
         let action = self.owed.remove(draw.below(self.owed.len().min(256)));
         let sender = &mut self.sender;
         match action {
-            Action::LoadAcknowledged { .. } => sender.acknowledged(draw.maybe(|draw| draw.tree(true)), now_ms),
+            Action::LoadAcknowledged { .. } => {
+                sender.acknowledged(draw.maybe(|draw| draw.tree(true)), now_ms)
+            }
             Action::ReadBatch { batch, wants } => {
                 let results = wants
                     .iter()
@@ -148,10 +154,8 @@ impl Yard {
                 0 => sender.finished(id, now_ms),
                 1 => sender.unready(id, Unready::Changed, now_ms),
                 2 => sender.ask(id, Ask::Groups { level: 0, first: 0, n: 9 }),
-                3 => sender.ask(
-                    id,
-                    Ask::Signature { ranges: vec![(0, 100)], block_bytes: 509, strong_bytes: 8 },
-                ),
+                3 => sender
+                    .ask(id, Ask::Signature { ranges: vec![(0, 100)], block_bytes: 509, strong_bytes: 8 }),
                 _ => {
                     let ops = vec![Op::Literal(vec![1; draw.size().min(OP_BYTES as u64) as usize])];
                     sender.frame(id, DeltaFrame { at: 0, ops }, now_ms);

@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use std::ops::ControlFlow;
 use strait::delta::blocks::{RangeSignature, apply};
-use strait::delta::sieve::{KnownBasis, Target, sieve};
+use strait::delta::sieve::{Against, KnownBasis, Target, sieve};
 use strait::model::ContentHash;
 use strait_fuzz::Draw;
 
@@ -33,7 +33,9 @@ fuzz_target!(|bytes: &[u8]| {
     if is_honest {
         return honest(&window, block_bytes, strong_bytes);
     }
-    let Ok(signature) = RangeSignature::parse(offset, len, block_bytes, strong_bytes, entries) else { return };
+    let Ok(signature) = RangeSignature::parse(offset, len, block_bytes, strong_bytes, entries) else {
+        return;
+    };
     assert_eq!(RangeSignature::from_bytes(&signature.to_bytes()).as_ref(), Ok(&signature));
     for limit in [0, 10, 100_000] {
         if let Ok(delta) = signature.diff(&window, limit) {
@@ -84,6 +86,7 @@ fn send(window: &[u8], signature: RangeSignature) {
         }
         ControlFlow::Continue(())
     };
-    sieve(target, Some(&basis), 0, &mut emit).expect("the target can be read and stands still");
+    let against = Against { bases: &[basis], ..Against::default() };
+    sieve(target, against, 0, &mut emit).expect("the target can be read and stands still");
     assert_eq!(next, content.len() as u64, "the ops cover the target");
 }

@@ -99,7 +99,8 @@ impl Draw<'_> {
     }
 
     fn mismatch(&mut self, heard: &Overheard) -> Down {
-        let id = heard.sent.iter().rev().find_map(|up| if let Up::End { id } = up { Some(*id) } else { None });
+        let id =
+            heard.sent.iter().rev().find_map(|up| if let Up::End { id } = up { Some(*id) } else { None });
         Down::Mismatch {
             id: id.unwrap_or(1),
             round: self.byte() % 5,
@@ -112,7 +113,8 @@ impl Draw<'_> {
     fn answer(&mut self, up: &Up, heard: &Overheard) -> Down {
         match up {
             Up::List { request, dirs, .. } => {
-                let dir = dirs.get(self.below(dirs.len().max(1))).map_or(RelPath::root(), |dir| dir.dir.clone());
+                let dir =
+                    dirs.get(self.below(dirs.len().max(1))).map_or(RelPath::root(), |dir| dir.dir.clone());
                 self.listing(*request, dir, heard.tree)
             }
             Up::AskGroups { request, level, first, .. } => {
@@ -150,7 +152,14 @@ impl Draw<'_> {
         if self.seldom(8) {
             let (hash, size) = self.content();
             let (name, kind, meta) = (self.name(), self.kind(), self.meta());
-            entries.push(EntryInfo { name, kind, meta, size, hash: EntryHash::Full(hash), n_below: self.u64() });
+            entries.push(EntryInfo {
+                name,
+                kind,
+                meta,
+                size,
+                hash: EntryHash::Full(hash),
+                n_below: self.u64(),
+            });
         }
         let body = match self.below(12) {
             0 => ListingBody::Missing,

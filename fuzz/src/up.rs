@@ -31,11 +31,9 @@ impl Draw<'_> {
             1 => self.list(),
             2 => self.ask(tree),
             3 | 4 => self.put(tree, last_id),
-            5 | 6 => Up::Delta {
-                id: old,
-                at: self.size(),
-                ops: List::new(self.some(6, |draw| draw.op(tree))),
-            },
+            5 | 6 => {
+                Up::Delta { id: old, at: self.size(), ops: List::new(self.some(6, |draw| draw.op(tree))) }
+            }
             7 => Up::End { id: old },
             8 => Up::Cancel { id: old, keep: self.byte() & 1 == 1 },
             9 | 10 => self.pack(tree, last_id),
@@ -67,17 +65,21 @@ impl Draw<'_> {
     }
 
     fn list(&mut self) -> Up {
-        let dirs = self.some(4, |draw| ListDir {
-            dir: draw.path(),
-            ranges: List::new(draw.some(2, Draw::name)),
-        });
+        let dirs =
+            self.some(4, |draw| ListDir { dir: draw.path(), ranges: List::new(draw.some(2, Draw::name)) });
         Up::List { request: self.u32(), dirs: List::new(dirs), full: self.byte() & 1 == 1 }
     }
 
     fn ask(&mut self, tree: &Tree) -> Up {
         let (request, basis) = (self.u32(), self.basis(tree));
         match self.below(3) {
-            0 => Up::AskGroups { request, basis, level: self.byte() % 17, first: self.size(), n: self.u32() % 9_000 },
+            0 => Up::AskGroups {
+                request,
+                basis,
+                level: self.byte() % 17,
+                first: self.size(),
+                n: self.u32() % 9_000,
+            },
             1 => Up::AskSignature {
                 request,
                 basis,
@@ -112,7 +114,12 @@ impl Draw<'_> {
             PackDir { path: draw.path(), meta: draw.maybe(Draw::meta), n_files }
         });
         let hash = ContentHash(self.array());
-        Up::Pack(Box::new(Pack { id: self.id(last_id), dirs: List::new(dirs), files: List::new(files), hash }))
+        Up::Pack(Box::new(Pack {
+            id: self.id(last_id),
+            dirs: List::new(dirs),
+            files: List::new(files),
+            hash,
+        }))
     }
 
     fn pack_file(&mut self, tree: &Tree) -> PackFile {

@@ -205,7 +205,8 @@ pub(super) fn is_begun_destination(root: &Root) -> rustix::io::Result<bool> {
     for name in names(dir.as_fd())? {
         match name.to_bytes() {
             b"lock" | b"id.new" => {}
-            folder @ (b"stage" | b"trash" | b"gone" | b"pins") if names(open(&dir, folder)?.as_fd())?.is_empty() => {}
+            folder @ (b"stage" | b"trash" | b"gone" | b"pins")
+                if names(open(&dir, folder)?.as_fd())?.is_empty() => {}
             _ => return Ok(false),
         }
     }
