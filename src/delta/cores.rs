@@ -25,3 +25,13 @@ pub(super) fn both<A: Send, B>(
         (first.join().expect("hashing does not panic"), second)
     })
 }
+
+/// Runs `work` for each part, the first on this core and the others beside it; the results in order.
+pub(super) fn on_cores<A: Send>(n_parts: usize, work: &(impl Fn(usize) -> A + Sync)) -> Vec<A> {
+    thread::scope(|scope| {
+        let others: Vec<_> = (1..n_parts).map(|part| scope.spawn(move || work(part))).collect();
+        let own = work(0);
+        let others = others.into_iter().map(|part| part.join().expect("hashing does not panic"));
+        std::iter::once(own).chain(others).collect()
+    })
+}

@@ -3,13 +3,11 @@
 //! Sits where contents are first seen (scan at the sender, stage at the receiver). Memory is bounded by
 //! what it makes: 32 bytes a group and 12 bytes a block.
 
-use std::thread;
-
 use blake3::Hasher;
 use blake3::hazmat::{ChainingValue, HasherExt};
 
 use super::blocks::{BlockSignature, KEPT_STRONG_BYTES, LANES, block_bytes_for, entries_of};
-use super::cores::n_cores;
+use super::cores::{n_cores, on_cores};
 use super::groups::{GroupTree, group_value};
 use super::zeros::ZEROS;
 use crate::model::ContentHash;
@@ -81,13 +79,39 @@ impl Indexer {
         }
     }
 
-    /// Takes `len` zeros, a hole of the source.
-    pub fn update_zeros(&mut self, mut len: u64) {
-        while len > 0 {
-            let now = len.min(ZEROS.len() as u64);
-            self.update(&ZEROS[..now as usize]);
-            len -= now;
+    /// Takes `len` zeros, a hole of the source, without a byte of memory for them. Long ones are worked on by all
+    /// cores; their blocks all have one entry.
+    pub fn update_zeros(&mut self, len: u64) {
+        self.size += len;
+        if let Some(blocks) = &mut self.blocks {
+            blocks.zeros(len);
         }
+        let mut left = len;
+        while left > 0 && (self.group_bytes > 0 || self.values.is_empty()) {
+            left -= self.fill_group(&ZEROS[..left.min(GROUP) as usize]) as u64;
+        }
+        self.zero_groups((left / GROUP) as usize);
+        let rest = (left % GROUP) as usize;
+        if rest > 0 {
+            self.group.set_input_offset(self.values.len() as u64 * GROUP).update(&ZEROS[..rest]);
+            self.group_bytes = rest;
+        }
+    }
+
+    /// Takes `len` bytes by the values of their groups, which were computed earlier of the same bytes at the same
+    /// offset. For a pass without a signature, over a content of more than one group.
+    ///
+    /// # Panics
+    /// When they do not start at a border of groups, or are not as many groups as `len` bytes have.
+    pub fn carry(&mut self, values: &[ChainingValue], len: u64) {
+        assert!(self.blocks.is_none(), "blocks need the bytes");
+        assert!(self.size.is_multiple_of(GROUP), "groups are carried over whole");
+        assert_eq!(values.len() as u64, len.div_ceil(GROUP));
+        if self.group_bytes > 0 {
+            self.close_group();
+        }
+        self.size += len;
+        self.values.extend_from_slice(values);
     }
 
     /// Ends the pass.
@@ -124,6 +148,20 @@ impl Indexer {
         n_taken
     }
 
+    /// Whole groups of zeros.
+    fn zero_groups(&mut self, n_groups: usize) {
+        let first = self.values.len();
+        let n_parts = if n_groups < SPREAD_BYTES / GROUP_BYTES { 1 } else { n_cores() };
+        let border = |part: usize| first + n_groups * part / n_parts;
+        let work = |part: usize| {
+            let groups = border(part)..border(part + 1);
+            groups.map(|group| group_value(&ZEROS[..GROUP_BYTES], group as u64 * GROUP)).collect::<Vec<_>>()
+        };
+        for values in on_cores(n_parts, &work) {
+            self.values.extend(values);
+        }
+    }
+
     fn close_group(&mut self) {
         self.values.push(self.group.finalize_non_root());
         // Not `reset`: `set_input_offset` wants a hasher that never had another offset.
@@ -142,14 +180,7 @@ impl Indexer {
                 block_bytes.map(|unit| (unit, share(blocks, unit as usize * LANES, part, n_parts)));
             index_part(share(groups, GROUP_BYTES, part, n_parts), at, own_blocks)
         };
-        let results = thread::scope(|scope| {
-            let work = &work;
-            let others: Vec<_> = (1..n_parts).map(|part| scope.spawn(move || work(part))).collect();
-            let own = work(0);
-            let others = others.into_iter().map(|part| part.join().expect("hashing does not panic"));
-            std::iter::once(own).chain(others).collect::<Vec<_>>()
-        });
-        for (values, entries) in results {
+        for (values, entries) in on_cores(n_parts, &work) {
             self.values.extend(values);
             if let Some(blocks) = &mut self.blocks {
                 blocks.entries.extend(entries);
@@ -176,6 +207,18 @@ impl Blocks {
             self.open.clear();
         }
         n_taken
+    }
+
+    /// Takes zeros: the entries of one unit of them stand for all.
+    fn zeros(&mut self, len: u64) {
+        let unit = self.unit_bytes();
+        let filled = self.fill(&ZEROS[..len.min(unit as u64) as usize]);
+        let left = len - filled as u64;
+        if left >= unit as u64 {
+            let entries = entries_of(&ZEROS[..unit], self.block_bytes, KEPT_STRONG_BYTES);
+            (0..left / unit as u64).for_each(|_| self.entries.extend_from_slice(&entries));
+        }
+        self.open.extend_from_slice(&ZEROS[..(left % unit as u64) as usize]);
     }
 }
 
@@ -267,6 +310,37 @@ mod tests {
         let mut expected = Indexer::new(0);
         expected.update(&[b"data", &zeros[..], b"more"].concat());
         assert_eq!(indexer.finish(), expected.finish());
+    }
+
+    #[test]
+    fn holes_anywhere_count_as_zeros() {
+        for (head, len) in [(0, 1), (0, GROUP_BYTES), (0, GROUP_BYTES + 1), (GROUP_BYTES, 3 * GROUP_BYTES)]
+            .into_iter()
+            .chain([(GROUP_BYTES + 7, MIB), (100, 5 * MIB), (2 * GROUP_BYTES - 1, 1), (8 * 509, 8 * 509)])
+        {
+            let head = content(head);
+            let mut indexer = Indexer::new((head.len() + len + 6) as u64);
+            indexer.update(&head);
+            indexer.update_zeros(len as u64);
+            indexer.update(b"tail");
+            indexer.update_zeros(2);
+            let whole = [&head[..], &vec![0; len], b"tail\0\0"].concat();
+            assert_eq!(indexer.finish(), indexed(&whole, whole.len()), "{} and {len} zeros", head.len());
+        }
+    }
+
+    #[test]
+    fn carried_groups_give_what_their_bytes_give() {
+        let bytes = content(GROUP_BYTES * 5 + 9);
+        let tree = GroupTree::compute(&bytes).unwrap();
+        for (from, to) in [(0, 3), (1, 2), (2, 5), (0, 6), (5, 6)] {
+            let (start, end) = (from * GROUP_BYTES, bytes.len().min(to * GROUP_BYTES));
+            let mut indexer = Indexer::hash_only();
+            indexer.update(&bytes[..start]);
+            indexer.carry(&tree.values()[from..to], (end - start) as u64);
+            indexer.update(&bytes[end..]);
+            assert_eq!(indexer.finish().groups.as_ref(), Some(&tree), "groups {from} to {to}");
+        }
     }
 
     #[test]
