@@ -62,13 +62,22 @@ impl Indexer {
 
     /// Takes the next bytes. Pieces of 1 MiB and more are worked on by all cores.
     pub fn update(&mut self, bytes: &[u8]) {
+        self.update_on(bytes, n_cores());
+    }
+
+    /// Takes the next bytes on this core, where the others have other work.
+    pub fn update_alone(&mut self, bytes: &[u8]) {
+        self.update_on(bytes, 1);
+    }
+
+    fn update_on(&mut self, bytes: &[u8], n_cores: usize) {
         self.size += bytes.len() as u64;
         let groups_at = self.fill_group(bytes);
         let blocks_at = self.blocks.as_mut().map_or(0, |blocks| blocks.fill(bytes));
         let groups = &bytes[groups_at..];
         let groups = &groups[..groups.len() - groups.len() % GROUP_BYTES];
         let blocks = &bytes[blocks_at..];
-        self.index_whole(groups, blocks);
+        self.index_whole(groups, blocks, n_cores);
         let rest = &bytes[groups_at + groups.len()..];
         if !rest.is_empty() {
             self.group.set_input_offset(self.values.len() as u64 * GROUP).update(rest);
@@ -170,10 +179,10 @@ impl Indexer {
     }
 
     /// Indexes whole groups, and the lanes full of blocks at the start of `blocks`; both are parts of one piece.
-    fn index_whole(&mut self, groups: &[u8], blocks: &[u8]) {
+    fn index_whole(&mut self, groups: &[u8], blocks: &[u8], n_cores: usize) {
         let first_group = self.values.len();
         let block_bytes = self.blocks.as_ref().map(|blocks| blocks.block_bytes);
-        let n_parts = if groups.len() < SPREAD_BYTES { 1 } else { n_cores() };
+        let n_parts = if groups.len() < SPREAD_BYTES { 1 } else { n_cores };
         let work = |part: usize| {
             let at = first_group + n_units(groups, GROUP_BYTES) * part / n_parts;
             let own_blocks =

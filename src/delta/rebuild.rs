@@ -9,8 +9,8 @@ use super::ops::{Op, OpError};
 use super::zeros::{Stretch, stretches};
 use crate::model::limits::{FILE_BYTES, HOLE_BYTES, MIB};
 
-/// Bytes of a copy that are held at a time.
-const BUFFER_BYTES: u64 = MIB as u64;
+/// Bytes of a copy that are held at a time: enough that a sink may hash and write them on two cores.
+const BUFFER_BYTES: u64 = 4 * MIB as u64;
 
 /// The contents that ops refer to by index.
 pub trait Bases {
@@ -25,6 +25,11 @@ pub trait Bases {
     /// Fills the start of `buf` with the bytes at `offset` and returns how many they are; 0 is the end.
     fn read_at(&mut self, basis: u32, buf: &mut [u8], offset: u64) -> io::Result<usize>;
 
+    /// Bytes from `offset` on that are known to be zeros without reading them: a hole.
+    fn hole_at(&mut self, _basis: u32, _offset: u64) -> u64 {
+        0
+    }
+
     /// Expands a frame over a prefix to exactly so many bytes; `None` when it is not that.
     fn expand(&self, _prefix: &[u8], _frame: &[u8], _target_bytes: usize) -> Option<Vec<u8>> {
         None
@@ -38,6 +43,12 @@ pub trait Sink {
 
     /// Leaves a hole, or writes zeros where there are no holes.
     fn zeros(&mut self, len: u64) -> io::Result<()>;
+
+    /// Goes over bytes that stand here from the start, as basis 0 has them at this place; `false`, and nothing
+    /// done, where they must be copied.
+    fn keep(&mut self, _len: u64) -> io::Result<bool> {
+        Ok(false)
+    }
 }
 
 /// Why an op was not carried out.
@@ -109,9 +120,18 @@ fn copy(
     sink: &mut dyn Sink,
 ) -> Result<(), RebuildError> {
     check_range(basis, offset, len, bases)?;
+    if basis == 0 && offset == at && sink.keep(len).map_err(RebuildError::Sink)? {
+        return Ok(());
+    }
     let mut buffer = vec![0; len.min(BUFFER_BYTES) as usize];
     let mut done = 0;
     while done < len {
+        let hole = bases.hole_at(basis, offset + done).min(len - done);
+        if hole >= HOLE_BYTES as u64 {
+            sink.zeros(hole).map_err(RebuildError::Sink)?;
+            done += hole;
+            continue;
+        }
         // All but the last end at a border of groups, so that no whole group of zeros is cut.
         let to_border = BUFFER_BYTES - (at + done) % HOLE_BYTES as u64;
         let piece = &mut buffer[..(len - done).min(to_border) as usize];

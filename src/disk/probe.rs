@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 const FILE: &str = "probe";
 const LINK: &str = "probe-link";
+const CLONE: &str = "probe-clone";
 /// Two spellings that fold together where case does not count; and composed and decomposed é.
 const FOLDING: [(&str, &str); 2] = [("probe-case", "PROBE-CASE"), ("probe-\u{e9}", "probe-e\u{301}")];
 /// Odd in every digit, so that each coarser clock shows.
@@ -29,6 +30,8 @@ pub struct Keeps {
     /// Whether two names that differ in case, or in how accents are composed, are the same.
     pub folds_case: bool,
     pub symlinks: bool,
+    /// Whether a file can be made that shares the blocks of another.
+    pub clones: bool,
     /// Longest name.
     pub name_bytes: u16,
 }
@@ -55,6 +58,7 @@ fn try_all(dir: &OwnedFd) -> Result<Keeps> {
         mode_mask: mode_mask(&file)?,
         folds_case: folds(dir)?,
         symlinks,
+        clones: clones(dir, &file)?,
         name_bytes: longest.min(NAME_BYTES as u16),
     })
 }
@@ -62,6 +66,16 @@ fn try_all(dir: &OwnedFd) -> Result<Keeps> {
 fn create(dir: &OwnedFd, name: &str) -> Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     sys::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)
+}
+
+fn clones(dir: &OwnedFd, file: &OwnedFd) -> Result<bool> {
+    let clone = create(dir, CLONE)?;
+    rustix::io::pwrite(file, &[1; 4096], 0)?;
+    match sys::ioctl_ficlone(&clone, file) {
+        Ok(()) => Ok(true),
+        Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::ROFS)) => Err(errno),
+        Err(_) => Ok(false),
+    }
 }
 
 fn time_step_ns(file: &OwnedFd) -> Result<u32> {
@@ -104,7 +118,7 @@ fn folds(dir: &OwnedFd) -> Result<bool> {
 }
 
 fn sweep(dir: &OwnedFd) {
-    for name in [FILE, LINK].into_iter().chain(FOLDING.map(|(name, _)| name)) {
+    for name in [FILE, LINK, CLONE].into_iter().chain(FOLDING.map(|(name, _)| name)) {
         // What is not there need not go; what cannot go makes the probe fail.
         let _ = sys::unlinkat(dir, name, AtFlags::empty());
     }

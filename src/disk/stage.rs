@@ -11,15 +11,19 @@ use super::own::OwnFolder;
 use super::root::Root;
 use super::stat::Stat;
 use crate::model::{Meta, RelPath};
-use rustix::fs::{self as sys, AtFlags, FallocateFlags, Mode, OFlags};
+use rustix::fs::{self as sys, Advice, AtFlags, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 use std::io;
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 /// Bytes collected before they are written.
 const WRITE_BYTES: usize = 256 * 1024;
+/// Bytes in order that the disk begins to write while more are made, so that the sync at the end waits for
+/// little.
+const AHEAD_BYTES: u64 = 16 << 20;
 
 /// A staged file. Offsets and lengths are in bytes.
 #[derive(Debug)]
@@ -31,6 +35,12 @@ pub struct StagedFile {
     at: u64,
     /// Length of the file on disk.
     len: u64,
+    /// Up to where the disk was asked to write.
+    begun: u64,
+    /// Bytes handed to the file system.
+    n_written: u64,
+    /// Bytes read back.
+    n_read: u64,
     buffer: Vec<u8>,
     is_done: bool,
 }
@@ -39,7 +49,7 @@ pub struct StagedFile {
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
 pub struct NotInstalled {
-    pub staged: StagedFile,
+    pub staged: Box<StagedFile>,
     pub error: DestinationError,
 }
 
@@ -61,7 +71,18 @@ impl StagedFile {
         let fd = sys::openat(&*own.stage, &*name, flags, Mode::RUSR | Mode::WUSR).map_err(fail)?;
         let len = Stat::of(&sys::fstat(&fd).map_err(fail)?).size;
         let dir = own.stage.clone();
-        Ok(Self { file: fd.into(), dir, name, at: len, len, buffer: Vec::new(), is_done: false })
+        Ok(Self {
+            file: fd.into(),
+            dir,
+            name,
+            at: len,
+            len,
+            begun: len,
+            n_written: 0,
+            n_read: 0,
+            buffer: Vec::new(),
+            is_done: false,
+        })
     }
 
     /// Makes it a clone of `basis` that shares its blocks, to be written over from the start;
@@ -70,7 +91,8 @@ impl StagedFile {
         self.flush()?;
         match sys::ioctl_ficlone(&self.file, basis) {
             Ok(()) => {
-                (self.at, self.len) = (0, basis.stat().map_err(|error| self.fail_io(error))?.size);
+                (self.at, self.begun) = (0, 0);
+                self.len = basis.stat().map_err(|error| self.fail_io(error))?.size;
                 Ok(true)
             }
             Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::ROFS)) => Err(self.fail(errno)),
@@ -83,6 +105,16 @@ impl StagedFile {
         self.at + self.buffer.len() as u64
     }
 
+    /// Bytes handed to the file system so far, zeros that became holes not among them.
+    pub fn n_written(&self) -> u64 {
+        self.n_written
+    }
+
+    /// Bytes read back so far.
+    pub fn n_read(&self) -> u64 {
+        self.n_read
+    }
+
     /// Writes bytes in order.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), DestinationError> {
         if self.buffer.len() + bytes.len() > WRITE_BYTES {
@@ -92,9 +124,19 @@ impl StagedFile {
             self.buffer.extend_from_slice(bytes);
             return Ok(());
         }
+        self.append(bytes)
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(), DestinationError> {
         self.file.write_all_at(bytes, self.at).map_err(|error| self.fail_io(error))?;
         self.at += bytes.len() as u64;
         self.len = self.len.max(self.at);
+        self.n_written += bytes.len() as u64;
+        if let Some(ahead) = self.at.checked_sub(self.begun).filter(|ahead| *ahead >= AHEAD_BYTES) {
+            // Of dirty pages this begins the writing and drops none.
+            let _ = sys::fadvise(&self.file, self.begun, NonZeroU64::new(ahead), Advice::DontNeed);
+            self.begun = self.at;
+        }
         Ok(())
     }
 
@@ -102,6 +144,7 @@ impl StagedFile {
     pub fn skip(&mut self, len: u64) -> Result<(), DestinationError> {
         self.flush()?;
         self.at = self.at.checked_add(len).ok_or_else(|| self.fail(Errno::FBIG))?;
+        self.begun = self.at;
         Ok(())
     }
 
@@ -142,6 +185,7 @@ impl StagedFile {
         self.flush()?;
         self.file.write_all_at(bytes, offset).map_err(|error| self.fail_io(error))?;
         self.len = self.len.max(offset.saturating_add(bytes.len() as u64));
+        self.n_written += bytes.len() as u64;
         Ok(())
     }
 
@@ -149,7 +193,9 @@ impl StagedFile {
     pub fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> Result<usize, DestinationError> {
         self.flush()?;
         let file = self.reader()?;
-        file.read_at(buffer, offset).map_err(|error| self.fail_io(error))
+        let n_read = file.read_at(buffer, offset).map_err(|error| self.fail_io(error))?;
+        self.n_read += n_read as u64;
+        Ok(n_read)
     }
 
     /// The same file for reading only, as a basis of others.
@@ -159,11 +205,17 @@ impl StagedFile {
         File::of(fd.into()).map_err(|error| self.fail_io(error))
     }
 
+    /// Cuts off what lies behind `len` bytes.
+    pub fn cut_to(&mut self, len: u64) -> Result<(), DestinationError> {
+        self.flush()?;
+        if self.len > len { self.truncate(len) } else { Ok(()) }
+    }
+
     /// Cuts or extends it; writing in order goes on at the end.
     pub fn truncate(&mut self, len: u64) -> Result<(), DestinationError> {
         self.flush()?;
         sys::ftruncate(&self.file, len).map_err(|errno| self.fail(errno))?;
-        (self.at, self.len) = (len, len);
+        (self.at, self.len, self.begun) = (len, len, len);
         Ok(())
     }
 
@@ -172,10 +224,10 @@ impl StagedFile {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        self.file.write_all_at(&self.buffer, self.at).map_err(|error| self.fail_io(error))?;
-        self.at += self.buffer.len() as u64;
-        self.len = self.len.max(self.at);
-        self.buffer.clear();
+        let mut buffer = std::mem::take(&mut self.buffer);
+        self.append(&buffer)?;
+        buffer.clear();
+        self.buffer = buffer;
         Ok(())
     }
 
@@ -207,7 +259,7 @@ impl StagedFile {
     pub fn install(mut self, root: &Root, path: &RelPath) -> Result<Stat, NotInstalled> {
         match self.rename_to(root, path) {
             Ok(stat) => Ok(stat),
-            Err(error) => Err(NotInstalled { staged: self, error }),
+            Err(error) => Err(NotInstalled { staged: Box::new(self), error }),
         }
     }
 

@@ -68,7 +68,7 @@ fn groups_of(shore: &Shore, basis: &BasisRef) -> Option<(ContentHash, GroupTree)
 }
 
 fn index_file(file: &File) -> io::Result<crate::delta::index::ContentIndex> {
-    let mut indexer = Indexer::new(file.opened().size);
+    let mut indexer = Indexer::hash_only();
     let mut buffer = vec![0; MIB];
     let mut at = 0;
     loop {

@@ -1,5 +1,6 @@
 //! What is known of contents: joins the scanner, the indexer and the cache, on either side.
 
+use crate::delta::groups::GroupTree;
 use crate::delta::index::{ContentIndex, Indexer};
 use crate::disk::{ContentSink, Contents, Indexing, Stat};
 use crate::model::ContentHash;
@@ -16,6 +17,8 @@ const BATCH_ROWS: usize = 4_096;
 /// Known hashes of files, and the index of each content, over one cache.
 pub struct KnownContents {
     cache: Arc<Cache>,
+    /// Whether block signatures are computed and kept.
+    signs: bool,
     /// Rows that are not in the cache yet, by device and inode.
     fresh: Mutex<HashMap<(u64, u64), StatRow>>,
 }
@@ -28,8 +31,14 @@ pub struct ScanContents<'k> {
 }
 
 impl KnownContents {
+    /// For a sender: group trees and block signatures of what it read.
     pub fn new(cache: Arc<Cache>) -> Self {
-        Self { cache, fresh: Mutex::default() }
+        Self { cache, signs: true, fresh: Mutex::default() }
+    }
+
+    /// For a receiver, which computes signatures of just the ranges that it is asked for.
+    pub fn unsigned(cache: Arc<Cache>) -> Self {
+        Self { signs: false, ..Self::new(cache) }
     }
 
     pub fn cache(&self) -> &Cache {
@@ -61,6 +70,12 @@ impl KnownContents {
                 fresh.clear();
             }
         }
+    }
+
+    /// Group tree of a content, if it is kept and makes its hash.
+    pub fn groups(&self, hash: &ContentHash) -> Option<GroupTree> {
+        let (size, bytes) = self.cache.groups(hash)?;
+        GroupTree::parse(size, &bytes).ok().filter(|groups| groups.root() == *hash)
     }
 
     /// Remembers group tree and block signature of a content.
@@ -99,7 +114,8 @@ impl Contents for ScanContents<'_> {
     }
 
     fn begin(&self, size_bytes: u64) -> Box<dyn Indexing + '_> {
-        Box::new(FileIndexing { known: self.known, indexer: Indexer::new(size_bytes) })
+        let indexer = if self.known.signs { Indexer::new(size_bytes) } else { Indexer::hash_only() };
+        Box::new(FileIndexing { known: self.known, indexer })
     }
 }
 

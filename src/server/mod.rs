@@ -17,11 +17,15 @@ mod refusal;
 mod session;
 mod shore;
 mod stage;
+mod standing;
 pub mod stop;
 mod tally;
 mod trash;
 mod warm;
 mod worker;
+
+#[cfg(test)]
+mod tests;
 
 pub use shore::ShoreError;
 

@@ -59,6 +59,8 @@ pub struct Shore {
     pub destination: Destination,
     pub known: KnownContents,
     pub keeps: Keeps,
+    /// Whether files can share blocks.
+    pub clones: bool,
     pub trash: Trash,
     pub path: PathBuf,
     /// Set when the cache was damaged: said once.
@@ -111,7 +113,8 @@ impl Shore {
         let shore = Arc::new(Self {
             destination,
             trash: Trash::new(trash),
-            known: KnownContents::new(Arc::new(cache)),
+            known: KnownContents::unsigned(Arc::new(cache)),
+            clones: keeps.clones,
             keeps: Keeps {
                 time_step_ns: keeps.time_step_ns,
                 mode_mask: keeps.mode_mask,

@@ -2,6 +2,8 @@
 
 use super::contents::KnownContents;
 use super::refusal::{refusal_of_rebuild, refusal_of_stage};
+use super::shore::Shore;
+use super::standing::Standing;
 use crate::delta::index::{ContentIndex, Indexer};
 use crate::delta::ops::Op;
 use crate::delta::rebuild::{Bases, Sink, rebuild};
@@ -17,6 +19,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// Pieces from here on are hashed on one core while another writes them.
+const BESIDE_BYTES: usize = MIB;
 /// Zeros that are hashed before it is looked whether the session is over.
 const ZEROS_BYTES: u64 = GIB / 16;
 
@@ -41,11 +45,17 @@ struct Filling {
     file: StagedFile,
     bases: OpenBases,
     indexer: Option<Indexer>,
+    standing: Option<Standing>,
     size: u64,
     at: u64,
 }
 
-struct OpenBases(Vec<File>);
+#[derive(Default)]
+struct OpenBases {
+    files: Vec<File>,
+    /// Holes of the first few bases, as they are asked for.
+    holes: Vec<Vec<(u64, u64)>>,
+}
 
 /// Everything staged for one session.
 pub struct Stage {
@@ -65,18 +75,28 @@ impl Stage {
     /// Opens the stage and the bases of a transfer.
     pub fn open(
         &mut self,
-        destination: &Destination,
+        shore: &Shore,
         id: ChangeId,
         size: u64,
         bases: &[BasisRef],
     ) -> Result<(), Refusal> {
         let mut open = Vec::with_capacity(bases.len());
         for (index, basis) in bases.iter().enumerate() {
-            open.push(open_basis(destination, basis).ok_or(Refusal::BasisGone { index: index as u32 })?);
+            let gone = Refusal::BasisGone { index: index as u32 };
+            open.push(open_basis(&shore.destination, basis).ok_or(gone)?);
         }
-        let file = destination.stage().map_err(|error| refusal_of_stage(&error))?;
-        let indexer = Some(Indexer::new(size));
-        self.filling.insert(id, Filling { file, bases: OpenBases(open), indexer, size, at: 0 });
+        let of_stage = |error: DestinationError| refusal_of_stage(&error);
+        let mut file = shore.destination.stage().map_err(of_stage)?;
+        let standing = match (open.first(), bases.first()) {
+            (Some(open), Some(basis)) => {
+                Standing::clone_of(shore, &mut file, open, basis.leaf.content.whole(), size)
+                    .map_err(of_stage)?
+            }
+            _ => None,
+        };
+        let indexer = Some(Indexer::hash_only());
+        let bases = OpenBases { files: open, holes: Vec::new() };
+        self.filling.insert(id, Filling { file, bases, indexer, standing, size, at: 0 });
         Ok(())
     }
 
@@ -88,8 +108,8 @@ impl Stage {
         basis: &BasisRef,
     ) -> Result<(), Refusal> {
         let Some(filling) = self.filling.get_mut(&id) else { return Ok(()) };
-        let index = filling.bases.0.len() as u32;
-        filling.bases.0.push(open_basis(destination, basis).ok_or(Refusal::BasisGone { index })?);
+        let index = filling.bases.files.len() as u32;
+        filling.bases.files.push(open_basis(destination, basis).ok_or(Refusal::BasisGone { index })?);
         Ok(())
     }
 
@@ -105,6 +125,7 @@ impl Stage {
             let mut sink = StageSink {
                 file: &mut filling.file,
                 indexer: filling.indexer.as_mut(),
+                standing: filling.standing.as_mut(),
                 at,
                 failed: None,
                 stop: &self.stop,
@@ -128,12 +149,23 @@ impl Stage {
         hash: ContentHash,
     ) -> Result<Sealed, Refusal> {
         let Some(mut filling) = self.filling.remove(&id) else { return Err(Refusal::Cancelled) };
+        let of_stage = |error: DestinationError| refusal_of_stage(&error);
+        // A clone may have been longer.
+        filling.file.cut_to(filling.size).map_err(of_stage)?;
         let index = match filling.indexer.take() {
             Some(indexer) => indexer.finish(),
-            None => index_staged(&mut filling.file, filling.size, &self.stop)?,
+            None => index_staged(&mut filling.file, &self.stop)?,
         };
         if index.hash == hash && index.size == filling.size {
             known.keep(&index);
+            let (n_written, n_read) = (filling.file.n_written(), filling.file.n_read());
+            tracing::debug!(
+                size = filling.size,
+                n_written,
+                n_read,
+                is_clone = filling.standing.is_some(),
+                "staged"
+            );
             self.whole.insert(id, Ready { file: filling.file, hash });
             return Ok(Sealed::Right);
         }
@@ -285,8 +317,8 @@ pub fn read_full(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usiz
     Ok(n)
 }
 
-fn index_staged(file: &mut StagedFile, size: u64, stop: &AtomicBool) -> Result<ContentIndex, Refusal> {
-    let mut indexer = Indexer::new(size);
+fn index_staged(file: &mut StagedFile, stop: &AtomicBool) -> Result<ContentIndex, Refusal> {
+    let mut indexer = Indexer::hash_only();
     let mut buffer = vec![0; MIB];
     let mut at = 0;
     loop {
@@ -304,11 +336,23 @@ fn index_staged(file: &mut StagedFile, size: u64, stop: &AtomicBool) -> Result<C
 
 impl Bases for OpenBases {
     fn len(&self, basis: u32) -> Option<u64> {
-        self.0.get(basis as usize).map(|file| file.opened().size)
+        self.files.get(basis as usize).map(|file| file.opened().size)
+    }
+
+    fn hole_at(&mut self, basis: u32, offset: u64) -> u64 {
+        while self.holes.len() <= basis as usize && self.holes.len() < self.files.len() {
+            let file = &self.files[self.holes.len()];
+            let holes = if file.opened().has_holes() { file.holes().unwrap_or_default() } else { Vec::new() };
+            self.holes.push(holes);
+        }
+        let Some(holes) = self.holes.get(basis as usize) else { return 0 };
+        let next = holes.partition_point(|(at, len)| at + len <= offset);
+        let hole = holes.get(next).filter(|(at, _)| *at <= offset);
+        hole.map_or(0, |(at, len)| at + len - offset)
     }
 
     fn read_at(&mut self, basis: u32, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        match self.0.get(basis as usize) {
+        match self.files.get(basis as usize) {
             Some(file) => file.read_at(buf, offset),
             None => Ok(0),
         }
@@ -323,6 +367,7 @@ impl Bases for OpenBases {
 struct StageSink<'s> {
     file: &'s mut StagedFile,
     indexer: Option<&'s mut Indexer>,
+    standing: Option<&'s mut Standing>,
     at: u64,
     failed: Option<DestinationError>,
     stop: &'s AtomicBool,
@@ -346,10 +391,7 @@ impl Sink for StageSink<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.check_stop()?;
         let result = match &mut self.indexer {
-            Some(indexer) => {
-                indexer.update(bytes);
-                self.file.write(bytes)
-            }
+            Some(indexer) => index_and_write(indexer, self.file, bytes),
             None => self.file.write_at(bytes, self.at),
         };
         self.done(result, bytes.len() as u64)
@@ -373,6 +415,38 @@ impl Sink for StageSink<'_> {
         };
         self.done(result, len)
     }
+
+    fn keep(&mut self, len: u64) -> io::Result<bool> {
+        let (Some(standing), Some(indexer)) = (&mut self.standing, &mut self.indexer) else {
+            return Ok(false);
+        };
+        let stop = self.stop;
+        let check_stop =
+            || if stop.load(Ordering::Relaxed) { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) };
+        match standing.keep(self.file, indexer, (self.at, len), &check_stop)? {
+            Ok(false) => Ok(false),
+            Ok(true) => self.done(Ok(()), len).map(|()| true),
+            Err(error) => self.done(Err(error), 0).map(|()| true),
+        }
+    }
+}
+
+/// Hashes and writes, long pieces on two cores.
+fn index_and_write(
+    indexer: &mut Indexer,
+    file: &mut StagedFile,
+    bytes: &[u8],
+) -> Result<(), DestinationError> {
+    if bytes.len() < BESIDE_BYTES {
+        indexer.update(bytes);
+        return file.write(bytes);
+    }
+    std::thread::scope(|scope| {
+        let hashing = scope.spawn(|| indexer.update_alone(bytes));
+        let written = file.write(bytes);
+        hashing.join().expect("hashing does not panic");
+        written
+    })
 }
 
 fn write_zeros_at(

@@ -120,7 +120,7 @@ impl Worker {
                 }
             }
             Action::Open { id, size, bases } => {
-                if let Err(why) = self.stage.open(destination, id, size, &bases) {
+                if let Err(why) = self.stage.open(&self.shore, id, size, &bases) {
                     self.answer(Answer::Staged { id, result: Err(why) });
                 }
             }
