@@ -8,6 +8,7 @@ mod connect;
 mod deltas;
 pub mod event;
 pub mod options;
+mod origin;
 mod pass;
 mod session;
 mod source;
@@ -78,24 +79,34 @@ async fn sync(options: Arc<ClientOptions>, events: &'static dyn Report) -> Resul
     let failed = |error: &dyn std::error::Error| Fatal::new(Outcome::Failed, error);
     let scope = Scope::new(options.hidden, &options.excludes)
         .map_err(|error| Fatal { outcome: Outcome::Usage, text: format!("--exclude: {error}") })?;
-    let root = Root::open(&options.source).map_err(|error| {
-        let text = format!("the source {error}; SRC must be a directory that this user may read");
-        Fatal { outcome: Outcome::Failed, text }
-    })?;
-    let root = Arc::new(root);
     let places = Places::from_environment().map_err(|error| failed(&error))?;
+    let root = match Root::open(&options.source) {
+        Ok(root) => Arc::new(root),
+        Err(error) if state_folder(&options, &options.source, &places).is_dir() => {
+            let reason =
+                format!("the source {error}, but it was sent there before; nothing is deleted or changed");
+            events.event(Event::Held { reason });
+            return Ok(Outcome::Held);
+        }
+        Err(error) => {
+            let text = format!("the source {error}; SRC must be a directory that this user may read");
+            return Err(Fatal { outcome: Outcome::Failed, text });
+        }
+    };
     let way = Way::open(&options, &places, events)?;
     let known = open_cache(&options, &root, &places, events)?;
     let (stopper, stop) = watch::channel(false);
     tokio::spawn(stop_on_signal(stopper, events));
     let watches = options.mode == Once::Watch;
-    let source = SourceThread::start(root.clone(), known.clone(), scope.clone(), watches, events);
-    let ashore = Ashore { root, known, source, places, events, stop, scope: scope.id(), once: !watches };
+    let root_path = &options.source;
+    let source = SourceThread::start(root, known.clone(), scope.clone(), watches, events);
+    let ashore = Ashore { known, source, places, events, stop, scope: scope.id(), once: !watches };
     let client = client_id(&ashore.known);
     let config = Config {
         client,
         process: Secret::random().0,
         name: host_name(),
+        source_id: origin::source_id(root_path),
         scope,
         ticket: None,
         dry_run: options.mode == Once::DryRun,
@@ -107,7 +118,12 @@ async fn sync(options: Arc<ClientOptions>, events: &'static dyn Report) -> Resul
 }
 
 /// Connects, sends, and connects again until the work is over.
-async fn keep_connected(options: &ClientOptions, mut ashore: Ashore, way: Way, config: Config) -> Outcome {
+async fn keep_connected(
+    options: &ClientOptions,
+    mut ashore: Ashore,
+    way: Way,
+    mut config: Config,
+) -> Outcome {
     let limit = options.bwlimit_bytes_per_s.and_then(Rate::new);
     let mut backoff = Backoff::new();
     let mut has_told = false;
@@ -128,6 +144,7 @@ async fn keep_connected(options: &ClientOptions, mut ashore: Ashore, way: Way, c
                 if reached.is_worth {
                     backoff.reset();
                 }
+                config.allow_mass_delete &= !reached.used_allowance;
                 was_connected = matches!(end, End::Broken(_));
                 if reached.has_met {
                     n_unknown = 0;
@@ -271,13 +288,19 @@ impl Backoff {
     }
 }
 
+/// Where the cache of this source and this destination is.
+fn state_folder(options: &ClientOptions, source: &Path, places: &Places) -> std::path::PathBuf {
+    let source = std::path::absolute(source).unwrap_or_else(|_| source.to_owned());
+    places.state.join("clients").join(state_name(&source, &options.destination))
+}
+
 fn open_cache(
     options: &ClientOptions,
     root: &Root,
     places: &Places,
     events: &dyn Report,
 ) -> Result<Arc<KnownContents>, Fatal> {
-    let folder = places.state.join("clients").join(state_name(root.path(), &options.destination));
+    let folder = state_folder(options, root.path(), places);
     let cache = match Cache::open(&folder) {
         Ok((cache, Opened::Rebuilt { why, .. })) => {
             events.event(Event::CacheRebuilt { why });

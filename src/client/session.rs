@@ -4,6 +4,7 @@
 use super::connect::{Carrier, Connection};
 use super::deltas::{Delta, DeltaNews, read_batch};
 use super::event::{Event, Report};
+use super::origin::keep_root;
 use super::pass::{Before, Pass, told};
 use super::source::{Snapshot, SourceThread};
 use crate::disk::Root;
@@ -31,7 +32,6 @@ const TELL_HASHING_AFTER: Duration = Duration::from_secs(2);
 
 /// What lives longer than a session.
 pub struct Ashore {
-    pub root: Arc<Root>,
     pub known: Arc<KnownContents>,
     pub source: SourceThread,
     pub places: Places,
@@ -67,6 +67,8 @@ pub struct Reached {
     pub has_met: bool,
     /// It brought something about, or held for a while: another attempt may bring more.
     pub is_worth: bool,
+    /// A pass that was allowed to delete whatever it wants is over.
+    pub used_allowance: bool,
 }
 
 impl End {
@@ -243,13 +245,13 @@ impl Session {
                 }
                 Action::SaveAcknowledged { root_id, tree } => self.unsaved = Some((root_id, tree)),
                 Action::ReadBatch { batch, wants } => {
-                    let (root, tell) = (ashore.root.clone(), self.work_tell.clone());
+                    let (root, tell) = (self.root(), self.work_tell.clone());
                     tokio::task::spawn_blocking(move || {
                         let _ = tell.send(Work::Batch(batch, read_batch(&root, &wants)));
                     });
                 }
                 Action::OpenDelta { id, want, basis } => {
-                    let (root, known) = (ashore.root.clone(), ashore.known.clone());
+                    let (root, known) = (self.root(), ashore.known.clone());
                     let delta = Delta::start(root, known, id, want, basis, self.delta_tell.clone());
                     self.deltas.insert(id, delta);
                 }
@@ -266,6 +268,11 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// The source's root: the machine reads nothing before it was given a snapshot.
+    fn root(&self) -> Arc<Root> {
+        self.snapshot.as_ref().expect("what is read was scanned").root.clone()
     }
 
     fn with_delta(&self, id: ChangeId, order: impl FnOnce(&Delta)) {
@@ -315,10 +322,14 @@ impl Session {
                 self.held = Some(reason.clone());
                 ashore.events.event(Event::Held { reason });
             }
+            News::AllowanceUsed => self.reached.used_allowance = true,
             News::InStep { root, ending } => {
                 self.reached.is_worth = true;
                 if let Some(snapshot) = &self.snapshot {
                     let held = if ending == Ending::Held { self.held.take() } else { None };
+                    if matches!(ending, Ending::Identical | Ending::Partial) && !self.sender.is_dry_run() {
+                        keep_root(&ashore.known, &snapshot.root.id());
+                    }
                     self.pass.end(root, ending, &snapshot.source.tree, &snapshot.scanned, held);
                 }
                 self.save(ashore, true);

@@ -46,7 +46,7 @@ pub fn tell_notes(findings: &Findings, n_attributes: u64, events: &dyn Report) {
 pub fn tell_skipped(unreadable: &Unreadable, events: &dyn Report) {
     let why = match unreadable.what {
         What::Entry => format!("cannot be read: {}", unreadable.error),
-        What::Listing => format!("cannot be listed: {}", unreadable.error),
+        What::Listing | What::Unfit => format!("cannot be listed: {}", unreadable.error),
     };
     events.event(Event::Skipped { path: Shown::from(&unreadable.path), why });
 }

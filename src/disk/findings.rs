@@ -56,6 +56,8 @@ pub enum What {
     Entry,
     /// Names of the directory at the path.
     Listing,
+    /// A name in it that no path can hold: too long or too deep.
+    Unfit,
 }
 
 /// Something that could not be read.
@@ -125,8 +127,13 @@ impl Findings {
 
     /// Directories of which not all names are known: no delete in them may be concluded.
     pub fn incomplete_dirs(&self) -> impl Iterator<Item = &RelPath> {
-        let listings = self.unreadable.iter().filter(|unreadable| unreadable.what == What::Listing);
+        let listings = self.unreadable.iter().filter(|unreadable| unreadable.what != What::Entry);
         listings.map(|unreadable| &unreadable.path)
+    }
+
+    /// Whether the system let every directory be listed.
+    pub fn is_listed(&self) -> bool {
+        self.unreadable.iter().all(|unreadable| unreadable.what != What::Listing)
     }
 
     pub(super) fn add(&mut self, other: Findings) {

@@ -97,7 +97,7 @@ impl Lister<'_> {
             Ok(named) => named,
             Err(error) => {
                 let text = format!("{}: {error}", bytes.escape_ascii());
-                return listed.findings.unreadable.push(Unreadable::new(parent, What::Listing, &text));
+                return listed.findings.unreadable.push(Unreadable::new(parent, What::Unfit, &text));
             }
         };
         let call = || sys::statat(dir, bytes, AtFlags::SYMLINK_NOFOLLOW);

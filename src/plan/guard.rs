@@ -4,12 +4,26 @@
 //! listing of its own directory is the planner's part: names of an unreadable directory never
 //! become deletes, and do not hold those of others.
 
-/// Entries that always may go: emptying a small tree is an ordinary thing to do.
+use crate::model::{Dir, Node, Tree};
+
+/// Entries that may go, however many of all they are: emptying a small tree is an ordinary thing to do.
 const FREE_DELETES: u64 = 100;
 /// Share of the destination's entries that may go, in percent.
 const SHARE_PERCENT: u64 = 10;
 /// The same when a running watch saw the names go: somebody is at work there.
 const SEEN_SHARE_PERCENT: u64 = 50;
+
+/// What became of the source's root directory since the destination last had it whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RootChange {
+    /// It is the same directory, or nothing is known of an earlier one.
+    #[default]
+    None,
+    /// Another directory has its name.
+    Replaced,
+    /// Another file system is there: the one that held the source was unmounted, most likely.
+    OtherDevice,
+}
 
 /// What is known of the deletes of one pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,12 +32,15 @@ pub struct Deletes {
     pub n_deletes: u64,
     /// Entries at the destination before the pass.
     pub n_before: u64,
+    /// Of these, what the source holds as well: the same path, kind and content.
+    pub n_matching: u64,
     /// A running watch with a healthy root reported every one of them.
     pub seen_as_events: bool,
-    /// The listings that these deletes rest on are complete, that of the root among them.
+    /// Every directory of the source could be listed.
     pub listing_complete: bool,
-    /// The source root is there, mounted, and the directory it was.
-    pub root_same: bool,
+    pub root: RootChange,
+    /// The destination last had another source.
+    pub other_source: bool,
     /// The user said to let one such pass go.
     pub allowed_once: bool,
     /// The user said never to delete.
@@ -44,11 +61,24 @@ pub enum Ruling {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
     #[error(
-        "the source is not the directory it was (missing, unmounted or replaced); {n_deletes} deletes wait until it is back. \
-         If it was replaced on purpose, say --allow-mass-delete once"
+        "the source lies on another file system than before and hardly anything in it is known: was it unmounted? \
+         {n_deletes} deletes wait until it is back. If this is meant, say --allow-mass-delete once"
     )]
-    Root { n_deletes: u64 },
-    #[error("the source could not be listed completely; {n_deletes} deletes wait until it can")]
+    Unmounted { n_deletes: u64 },
+    #[error(
+        "the source is not the directory it was, and only {n_matching} of {n_before} entries at the destination are in \
+         it; {n_deletes} deletes wait until it is back. If it was replaced on purpose, say --allow-mass-delete once"
+    )]
+    Replaced { n_deletes: u64, n_matching: u64, n_before: u64 },
+    #[error(
+        "this destination had another source, and only {n_matching} of its {n_before} entries are in this one; \
+         {n_deletes} deletes wait. If this source shall take its place, say --allow-mass-delete once"
+    )]
+    OtherSource { n_deletes: u64, n_matching: u64, n_before: u64 },
+    #[error(
+        "the source could not be listed completely; {n_deletes} deletes wait until it can. Leave out what cannot be \
+         read with --exclude, or say --allow-mass-delete once"
+    )]
     Listing { n_deletes: u64 },
     #[error(
         "{n_deletes} of {n_before} entries at the destination would be deleted, more than {percent} %. \
@@ -59,30 +89,67 @@ pub enum Reason {
 
 /// Decides on the deletes of one pass.
 ///
-/// An allowance lets a mass delete go and a replaced root with it, never one that rests on an
-/// incomplete listing: then nobody knows what would be deleted.
+/// Names in a directory that could not be listed are not among them: the planner leaves those alone,
+/// whatever is allowed.
 pub fn rule(deletes: &Deletes) -> Ruling {
-    let Deletes { n_deletes, n_before, .. } = *deletes;
+    let Deletes { n_deletes, n_before, n_matching, .. } = *deletes;
     if n_deletes == 0 {
         return Ruling::Go;
     }
     if deletes.never {
         return Ruling::Never;
     }
-    if !deletes.listing_complete {
-        return Ruling::Held(Reason::Listing { n_deletes });
-    }
     if deletes.allowed_once {
         return Ruling::Go;
     }
-    if !deletes.root_same {
-        return Ruling::Held(Reason::Root { n_deletes });
+    if !deletes.listing_complete {
+        return Ruling::Held(Reason::Listing { n_deletes });
     }
-    let percent = if deletes.seen_as_events { SEEN_SHARE_PERCENT } else { SHARE_PERCENT };
-    if n_deletes > FREE_DELETES && is_more_than(n_deletes, percent, n_before) {
+    let is_foreign = u128::from(n_matching) * 2 < u128::from(n_before);
+    if is_foreign && deletes.root == RootChange::OtherDevice {
+        return Ruling::Held(Reason::Unmounted { n_deletes });
+    }
+    if n_deletes <= FREE_DELETES {
+        return Ruling::Go;
+    }
+    if is_foreign && deletes.root == RootChange::Replaced {
+        return Ruling::Held(Reason::Replaced { n_deletes, n_matching, n_before });
+    }
+    if is_foreign && deletes.other_source {
+        return Ruling::Held(Reason::OtherSource { n_deletes, n_matching, n_before });
+    }
+    let is_seen = deletes.seen_as_events && deletes.root == RootChange::None;
+    let percent = if is_seen { SEEN_SHARE_PERCENT } else { SHARE_PERCENT };
+    if is_more_than(n_deletes, percent, n_before) {
         return Ruling::Held(Reason::Mass { n_deletes, n_before, percent });
     }
     Ruling::Go
+}
+
+/// How many entries of `have` are in `want` too: the same path, kind and content; metadata aside.
+pub fn n_matching(have: &Tree, want: &Tree) -> u64 {
+    let mut n = 0;
+    count_matching(have.root(), want.root(), &mut n);
+    n
+}
+
+fn count_matching(have: &Dir, want: &Dir, n: &mut u64) {
+    if have.has_same_entries(want) {
+        *n += have.n_below();
+        return;
+    }
+    for (name, old) in have.entries() {
+        match (old, want.get(name)) {
+            (Node::Dir(old), Some(Node::Dir(new))) => {
+                *n += 1;
+                count_matching(old, new, n);
+            }
+            (Node::Leaf(old), Some(Node::Leaf(new))) => {
+                *n += u64::from(old.kind == new.kind && old.content.tag() == new.content.tag());
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Whether `part` is more than `percent` of `whole`, without overflow.
@@ -97,9 +164,11 @@ mod tests {
     const CALM: Deletes = Deletes {
         n_deletes: 0,
         n_before: 0,
+        n_matching: 0,
         seen_as_events: false,
         listing_complete: true,
-        root_same: true,
+        root: RootChange::None,
+        other_source: false,
         allowed_once: false,
         never: false,
     };
@@ -126,24 +195,46 @@ mod tests {
             let is_held = |ruling| matches!(ruling, Ruling::Held(Reason::Mass { .. }));
             assert_eq!(is_held(ruling(false)), held, "{n_deletes} of {n_before}");
             assert_eq!(is_held(ruling(true)), held_when_seen, "{n_deletes} of {n_before}, seen");
+            let replaced =
+                Deletes { n_deletes, n_before, seen_as_events: true, n_matching: n_before, ..CALM };
+            let ruling = rule(&Deletes { root: RootChange::Replaced, ..replaced });
+            assert_eq!(is_held(ruling), held, "what was seen in another root does not count");
         }
     }
 
     #[test]
-    fn an_unhealthy_source_holds_even_one_delete() {
-        let one = Deletes { n_deletes: 1, n_before: 5, seen_as_events: true, ..CALM };
-        for (deletes, ruling) in [
-            (one, Ruling::Go),
-            (Deletes { root_same: false, ..one }, Ruling::Held(Reason::Root { n_deletes: 1 })),
-            (Deletes { listing_complete: false, ..one }, Ruling::Held(Reason::Listing { n_deletes: 1 })),
-            (Deletes { root_same: false, allowed_once: true, ..one }, Ruling::Go),
-            (
-                Deletes { listing_complete: false, allowed_once: true, ..one },
-                Ruling::Held(Reason::Listing { n_deletes: 1 }),
-            ),
-            (Deletes { root_same: false, n_deletes: 0, ..one }, Ruling::Go),
-        ] {
-            assert_eq!(rule(&deletes), ruling, "{deletes:?}");
+    fn a_source_that_could_not_be_listed_holds_even_one_delete() {
+        let one =
+            Deletes { n_deletes: 1, n_before: 5, seen_as_events: true, listing_complete: false, ..CALM };
+        assert_eq!(rule(&one), Ruling::Held(Reason::Listing { n_deletes: 1 }));
+        assert_eq!(rule(&Deletes { allowed_once: true, ..one }), Ruling::Go);
+        assert_eq!(rule(&Deletes { n_deletes: 0, ..one }), Ruling::Go);
+    }
+
+    #[test]
+    fn an_unmounted_source_holds_however_small_it_is() {
+        for n_deletes in [1, 100, 5_000] {
+            let gone = Deletes { n_deletes, n_before: n_deletes, root: RootChange::OtherDevice, ..CALM };
+            assert_eq!(rule(&gone), Ruling::Held(Reason::Unmounted { n_deletes }));
+            assert_eq!(rule(&Deletes { allowed_once: true, ..gone }), Ruling::Go);
+        }
+        // Mounted again under another number: nearly everything is there.
+        let again =
+            Deletes { n_deletes: 3, n_before: 10, n_matching: 7, root: RootChange::OtherDevice, ..CALM };
+        assert_eq!(rule(&again), Ruling::Go);
+    }
+
+    #[test]
+    fn a_replaced_root_or_another_source_holds_past_a_hundred_when_fewer_than_half_match() {
+        let few = Deletes { n_deletes: 101, n_before: 10_000, n_matching: 4_999, ..CALM };
+        let replaced = |deletes| Deletes { root: RootChange::Replaced, ..deletes };
+        let other = |deletes| Deletes { other_source: true, ..deletes };
+        assert_eq!(rule(&few), Ruling::Go);
+        assert!(matches!(rule(&replaced(few)), Ruling::Held(Reason::Replaced { .. })));
+        assert!(matches!(rule(&other(few)), Ruling::Held(Reason::OtherSource { .. })));
+        for enough in [Deletes { n_matching: 5_000, ..few }, Deletes { n_deletes: 100, ..few }] {
+            assert_eq!(rule(&replaced(enough)), Ruling::Go);
+            assert_eq!(rule(&other(enough)), Ruling::Go);
         }
     }
 

@@ -10,8 +10,8 @@ use crate::model::limits::{CREDIT_BYTES, GIB};
 use crate::net::link::{Inbox, Outbox};
 use crate::net::{SegmentReader, SegmentWriter, Traffic};
 use crate::proto::frame::Frames;
-use crate::proto::message::{ByeCode, Down, Hello, Text, Up};
-use crate::proto::receiver::{Action, Config, Receiver};
+use crate::proto::message::{ByeCode, Down, Extra, Hello, Text, Up};
+use crate::proto::receiver::{Action, Config, Receiver, Step};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -114,6 +114,7 @@ fn machine(shore: &Shore, hello: &Hello, holder: &Holder) -> Receiver {
         root_id: shore.root_id(),
         lease: holder.number,
         keeps: shore.keeps,
+        last_source: shore.last_source(),
         credit_bytes: CREDIT_BYTES,
     };
     Receiver::new(config, hello, shore.known.cache().left(&hello.scope), 0)
@@ -130,6 +131,10 @@ fn act(receiver: &mut Receiver, outbox: &Outbox<Down>, disk: &Disk, tally: &mut 
             Action::Close => return true,
             action => {
                 tally.asked(&action);
+                if let Action::Commit { steps, .. } = &action {
+                    let removes = steps.iter().any(|step| matches!(step, Step::Remove { .. }));
+                    disk.shore.note_source(disk.source, removes);
+                }
                 disk.ask(action);
             }
         }
@@ -167,6 +172,9 @@ fn bye(outbox: &Outbox<Down>, code: ByeCode, text: &str) {
 
 /// The worker's thread, and the ways to and from it.
 struct Disk {
+    shore: Arc<Shore>,
+    /// What the sender calls its source.
+    source: Option<[u8; 16]>,
     jobs: mpsc::Sender<Action>,
     answers: async_mpsc::UnboundedReceiver<Answer>,
     thread: std::thread::JoinHandle<()>,
@@ -180,9 +188,10 @@ impl Disk {
         let (tell, answers) = async_mpsc::unbounded_channel();
         let progress = Arc::new(Progress::default());
         let stop = Arc::new(AtomicBool::new(false));
-        let worker = Worker::new(shore, hello.scope, tell, progress.clone(), stop.clone());
+        let source = Extra::source_in(&hello.extra);
+        let worker = Worker::new(shore.clone(), hello.scope, tell, progress.clone(), stop.clone());
         let thread = std::thread::spawn(move || worker.run(taken));
-        Self { jobs, answers, thread, progress, stop }
+        Self { shore, source, jobs, answers, thread, progress, stop }
     }
 
     fn ask(&self, action: Action) {

@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+/// The word of the cache that holds the last source.
+const SOURCE: &str = "source";
+
 /// Why a destination cannot be served. Fatal; each text says the next step.
 #[derive(Debug, thiserror::Error)]
 pub enum ShoreError {
@@ -127,6 +130,23 @@ impl Shore {
         });
         Trash::start(&shore);
         Ok(shore)
+    }
+
+    /// The source that removals were last taken from, else the first that sent something.
+    pub fn last_source(&self) -> Option<[u8; 16]> {
+        self.known.cache().word(SOURCE)?.try_into().ok()
+    }
+
+    /// A source sends changes; `removes`: removals among them.
+    pub fn note_source(&self, source: Option<[u8; 16]>, removes: bool) {
+        let Some(source) = source else { return };
+        let last = self.last_source();
+        if last != Some(source)
+            && (removes || last.is_none())
+            && let Err(error) = self.known.cache().set_word(SOURCE, &source)
+        {
+            tracing::warn!(%error, "the source of this destination is not remembered");
+        }
     }
 
     /// Names the destination for ever.

@@ -54,6 +54,24 @@ pub struct Extra {
     pub value: Vec<u8>,
 }
 
+impl Extra {
+    /// In `Hello`, 16 bytes that name the source; in `Welcome`, those of the source that this
+    /// destination last took removals from. Both may be missing.
+    pub const SOURCE: u16 = 1;
+
+    /// A list with the name of a source, or an empty one.
+    pub fn of_source(id: Option<[u8; 16]>) -> List<Self, EXTRAS> {
+        let extra = id.map(|id| Self { key: Self::SOURCE, value: id.to_vec() });
+        List::new(extra.into_iter().collect())
+    }
+
+    /// The name of a source among extra fields.
+    pub fn source_in(extras: &[Self]) -> Option<[u8; 16]> {
+        let extra = extras.iter().find(|extra| extra.key == Self::SOURCE)?;
+        extra.value.as_slice().try_into().ok()
+    }
+}
+
 /// What a destination can keep of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keeps {

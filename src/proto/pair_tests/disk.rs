@@ -79,6 +79,7 @@ pub struct Disk {
     /// Content hashes that are known, by stamp: the server's cache.
     pub known: HashMap<u64, ContentHash>,
     pub left: BTreeMap<[u8; 16], BTreeSet<RelPath>>,
+    pub last_source: Option<[u8; 16]>,
     pub scope: [u8; 16],
     stages: BTreeMap<u64, Stage>,
     packs: BTreeMap<u64, Vec<Vec<u8>>>,

@@ -36,6 +36,7 @@ impl Pair {
             root_id: ROOT_ID,
             lease: 1,
             keeps: self.keeps,
+            last_source: self.disk.last_source,
             credit_bytes: self.credit_bytes,
         };
         let left = self.disk.left.get(&hello.scope).cloned().unwrap_or_default();

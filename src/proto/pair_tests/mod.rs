@@ -114,6 +114,7 @@ impl Pair {
             client: [1; 16],
             process: [2; 16],
             name: "pair".into(),
+            source_id: None,
             scope: Scope::new(true, &[]).expect("a scope"),
             ticket: None,
             dry_run: false,

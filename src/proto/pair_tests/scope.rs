@@ -3,6 +3,7 @@
 use super::disk::Body;
 use super::*;
 use crate::model::{Meta, Time};
+use crate::plan::guard::RootChange;
 use crate::proto::message::Refusal;
 use std::collections::BTreeSet;
 
@@ -168,13 +169,87 @@ fn a_mass_delete_by_a_change_of_kind_is_held_too() {
 
 /// Scenario 25: the root was replaced.
 #[test]
-fn a_source_that_is_not_the_directory_it_was_deletes_nothing() {
+fn another_directory_under_the_name_of_the_source_deletes_nothing_past_a_hundred() {
+    let mut pair = many();
+    for index in 0..101 {
+        pair.files.remove(&path(&format!("m/{index}")));
+    }
+    for index in 101..1_000 {
+        pair.files.write(&path(&format!("m/{index}")), b"another");
+    }
+    pair.files.root = RootChange::Replaced;
+    pair.files.seen_gone = [path("m")].into();
+    assert_eq!(pair.push(), Ending::Held);
+    assert!(pair.disk.items.contains_key(&path("m/7")));
+    assert_eq!(pair.disk.items[&path("m/107")].bytes(), b"another");
+    // With most of it there it is the same source in another place.
+    let mut pair = many();
+    pair.files.remove(&path("m/7"));
+    pair.files.root = RootChange::Replaced;
+    assert_eq!(pair.push(), Ending::Identical);
+}
+
+/// Scenario 25: the file system of the source was unmounted; what lay below is empty.
+#[test]
+fn an_unmounted_source_deletes_nothing_however_small() {
     let mut pair = small();
     pair.push();
-    pair.files.remove(&path("a"));
-    pair.files.is_suspect = true;
+    pair.files.items.clear();
+    pair.files.root = RootChange::OtherDevice;
     assert_eq!(pair.push(), Ending::Held);
     assert!(pair.disk.items.contains_key(&path("a")));
+    pair.files.root = RootChange::None;
+    assert_eq!(pair.push(), Ending::Identical, "an emptied small tree is an ordinary thing");
+    assert!(pair.disk.items.is_empty());
+}
+
+/// Scenario 25: what a running watch saw go may be up to half of all.
+#[test]
+fn what_was_seen_as_events_may_be_more() {
+    for (n_gone, ending) in [(450, Ending::Identical), (550, Ending::Held)] {
+        let mut pair = many();
+        for index in 0..n_gone {
+            pair.files.remove(&path(&format!("m/{index}")));
+        }
+        assert_eq!(pair.push(), Ending::Held, "not seen");
+        pair.files.seen_gone = (0..n_gone - 1).map(|index| path(&format!("m/{index}"))).collect();
+        assert_eq!(pair.push(), Ending::Held, "one of them not seen");
+        pair.files.seen_gone.insert(path(&format!("m/{}", n_gone - 1)));
+        assert_eq!(pair.push(), ending);
+    }
+}
+
+/// Scenario 25: another source than the one that this destination had.
+#[test]
+fn another_source_deletes_nothing_past_a_hundred_until_it_is_allowed_once() {
+    let mut pair = many();
+    pair.config.source_id = Some([1; 16]);
+    pair.disk.last_source = Some([2; 16]);
+    for index in 0..101 {
+        pair.files.remove(&path(&format!("m/{index}")));
+    }
+    for index in 101..1_000 {
+        pair.files.write(&path(&format!("m/{index}")), b"another");
+    }
+    assert_eq!(pair.push(), Ending::Held);
+    assert!(pair.disk.items.contains_key(&path("m/7")));
+    pair.config.allow_mass_delete = true;
+    assert_eq!(pair.push(), Ending::Identical);
+    assert!(pair.news.iter().any(|news| matches!(news, News::AllowanceUsed)));
+}
+
+/// `--no-delete`: a name that was moved away at the source stays at the destination.
+#[test]
+fn where_nothing_may_be_deleted_nothing_is_moved_away() {
+    let mut pair = small();
+    pair.push();
+    pair.config.no_delete = true;
+    pair.files.rename(&path("a"), &path("moved"));
+    pair.files.rename(&path("d/e"), &path("d/moved"));
+    assert_eq!(pair.push(), Ending::Identical);
+    for name in ["a", "moved", "d/e/c", "d/moved/c"] {
+        assert!(pair.disk.items.contains_key(&path(name)), "{name}");
+    }
 }
 
 /// Scenario 25: a part could not be read.
@@ -194,6 +269,19 @@ fn what_cannot_be_listed_is_not_removed_and_makes_a_partial_end() {
 }
 
 /// What was never listed and is not at the destination either is still not "identical".
+#[test]
+fn a_source_that_is_listed_in_part_deletes_nothing_anywhere() {
+    let mut pair = small();
+    pair.push();
+    pair.files.remove(&path("a"));
+    pair.files.write(&path("new"), b"new");
+    pair.files.is_unlisted = true;
+    assert_eq!(pair.push(), Ending::Held);
+    assert!(pair.disk.items.contains_key(&path("a")) && pair.disk.items.contains_key(&path("new")));
+    pair.config.allow_mass_delete = true;
+    assert_eq!(pair.push(), Ending::Identical);
+}
+
 #[test]
 fn an_unreadable_directory_makes_a_partial_end_even_when_roots_agree() {
     let mut pair = small();

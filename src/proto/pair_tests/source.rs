@@ -4,6 +4,7 @@ use super::disk::{Body, Item, Items};
 use super::tree_of;
 use crate::delta::ops::Op;
 use crate::model::{Content, ContentHash, Kind, Meta, RelPath, Time};
+use crate::plan::guard::RootChange;
 use crate::proto::message::Down;
 use crate::proto::sender::{Action, Ask, DeltaFrame, KnownBasis, Source, Unready, Want};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -45,8 +46,9 @@ pub struct Files {
     /// Contents that were sent: the cache of signatures.
     pub history: HashMap<ContentHash, Vec<u8>>,
     pub untouched: BTreeSet<RelPath>,
-    pub saw_deletes: bool,
-    pub is_suspect: bool,
+    pub is_unlisted: bool,
+    pub seen_gone: BTreeSet<RelPath>,
+    pub root: RootChange,
     /// Written just before the so-manieth frame from now is read.
     pub edit_at: Option<(usize, RelPath, Vec<u8>)>,
     pub unreadable: BTreeSet<RelPath>,
@@ -106,8 +108,9 @@ impl Files {
         Source {
             tree,
             untouched: self.untouched.clone(),
-            saw_deletes: self.saw_deletes,
-            is_suspect: self.is_suspect,
+            is_listed: !self.is_unlisted,
+            seen_gone: self.seen_gone.clone().into(),
+            root: self.root,
         }
     }
 

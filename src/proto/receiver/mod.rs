@@ -45,6 +45,8 @@ pub struct Config {
     pub root_id: RootId,
     pub lease: u64,
     pub keeps: Keeps,
+    /// The source that it last took removals from.
+    pub last_source: Option<[u8; 16]>,
     /// Content bytes that may be under way.
     pub credit_bytes: u64,
 }
@@ -160,7 +162,7 @@ impl Receiver {
             partials: List::default(),
             open_transfers: OPEN_TRANSFERS as u16,
             unacknowledged: UNACKNOWLEDGED as u32,
-            extra: List::default(),
+            extra: Extra::of_source(self.config.last_source),
         };
         self.send(Down::Welcome(Box::new(welcome)));
     }

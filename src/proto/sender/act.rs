@@ -3,8 +3,10 @@
 use crate::delta::ops::{Basis, Op};
 use crate::model::{ContentHash, Leaf, RelPath, Tree};
 use crate::plan::change::Change;
+use crate::plan::guard::RootChange;
 use crate::proto::message::{ChangeId, Down, Refusal, RefuseCode, RootId, RootState, Up};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// One thing to do, in order; the answers are said at each.
 #[derive(Clone, Debug)]
@@ -99,15 +101,16 @@ pub struct DeltaFrame {
 }
 
 /// The source as it was scanned.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Source {
     pub tree: Tree,
     /// Paths that could not be read: neither changed nor removed at the destination.
     pub untouched: BTreeSet<RelPath>,
-    /// Whether its deletes were seen as events by a running watch.
-    pub saw_deletes: bool,
-    /// The root is not the directory it was, or not there: nothing is deleted.
-    pub is_suspect: bool,
+    /// Whether every directory could be listed.
+    pub is_listed: bool,
+    /// What a running watch saw go: each with all that was below it.
+    pub seen_gone: Arc<BTreeSet<RelPath>>,
+    pub root: RootChange,
 }
 
 /// What the machine tells the program.
@@ -146,6 +149,8 @@ pub enum News {
         path: RelPath,
     },
     Held(String),
+    /// The one pass that was allowed to delete whatever it wants is over.
+    AllowanceUsed,
     /// The destination is the source, verified; or all of it that can be.
     InStep {
         root: ContentHash,

@@ -16,7 +16,7 @@ mod transfer;
 pub use act::{Action, Ask, DeltaFrame, Ending, KnownBasis, News, Source, Unready, Want};
 
 use crate::model::limits::*;
-use crate::model::{ContentHash, Leaf, List, Node, RelPath, Tree};
+use crate::model::{ContentHash, Leaf, Node, RelPath, Tree};
 use crate::plan::change::Change;
 use crate::plan::project::{Kept, project};
 use crate::plan::scope::{Scope, Verdict};
@@ -41,6 +41,8 @@ pub struct Config {
     pub client: [u8; 16],
     pub process: [u8; 16],
     pub name: String,
+    /// Names the source, to tell it from another that came here before.
+    pub source_id: Option<[u8; 16]>,
     pub scope: Scope,
     pub ticket: Option<[u8; 16]>,
     /// Only tells the changes.
@@ -129,6 +131,8 @@ pub struct Sender {
     /// How often in a row a change did not fit what is there, though that was listed again.
     misfit_tries: BTreeMap<RelPath, u32>,
     held: Option<String>,
+    /// The destination last had another source.
+    other_source: bool,
     retry_ms: Option<u64>,
     told: Option<(ContentHash, Ending)>,
     credit: u64,
@@ -158,7 +162,7 @@ impl Sender {
             fresh_ms: 0,
             ahead: None,
             ticket: config.ticket,
-            extra: List::default(),
+            extra: Extra::of_source(config.source_id),
         };
         let actions = VecDeque::from([Action::Send(Up::Hello(Box::new(hello)))]);
         Self {
@@ -200,6 +204,7 @@ impl Sender {
             tries: BTreeMap::new(),
             misfit_tries: BTreeMap::new(),
             held: None,
+            other_source: false,
             retry_ms: None,
             told: None,
             credit: FIRST_CREDIT_BYTES,
@@ -321,6 +326,8 @@ impl Sender {
             return Err(Breach("a second greeting".into()));
         }
         self.root_id = Some(welcome.root_id);
+        let last = Extra::source_in(&welcome.extra);
+        self.other_source = last.is_some_and(|last| self.config.source_id.is_some_and(|own| own != last));
         self.credit += welcome.credit.saturating_sub(FIRST_CREDIT_BYTES).min(CREDIT_BYTES * 4);
         self.capabilities = welcome.capabilities & CAPABILITIES;
         self.keeps = welcome.keeps;

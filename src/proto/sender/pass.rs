@@ -1,11 +1,12 @@
 //! A pass: planned from S and from A as it will be, and judged when everything is acknowledged.
 
-use super::{Ending, News, Phase, Sender};
-use crate::model::{ContentHash, Tree};
+use super::{Ending, News, Phase, Sender, Source};
+use crate::model::{ContentHash, Dir, Node, RelPath, Tree};
 use crate::plan::change::{Change, apply};
-use crate::plan::changes::plan;
-use crate::plan::guard::{Deletes, Ruling, rule};
+use crate::plan::changes::{Plan, plan};
+use crate::plan::guard::{Deletes, Ruling, n_matching, rule};
 use crate::proto::message::*;
+use std::collections::BTreeSet;
 
 impl Sender {
     /// Everything planned is acknowledged: in step, or another look is needed.
@@ -32,6 +33,10 @@ impl Sender {
         } else {
             Ending::Partial
         };
+        if self.config.allow_mass_delete && self.held.is_none() {
+            self.config.allow_mass_delete = false;
+            self.tell(News::AllowanceUsed);
+        }
         if self.told != Some((root, ending)) {
             self.told = Some((root, ending));
             self.tell(News::InStep { root, ending });
@@ -40,10 +45,18 @@ impl Sender {
 
     fn is_only_deletes_missing(&self) -> bool {
         let (Some(source), Some(have)) = (&self.source, &self.acknowledged) else { return false };
-        let plan = plan(have, &source.tree, &source.untouched);
+        let is_left = |change: &Change| !matches!(change, Change::Remove { .. });
         self.refused.is_empty()
             && source.untouched.is_empty()
-            && plan.changes.iter().all(|change| matches!(change, Change::Remove { .. }))
+            && !self.plan_from(have, source).changes.iter().any(is_left)
+    }
+
+    /// The plan of a pass. Where nothing may be deleted, nothing is moved away either.
+    fn plan_from(&self, have: &Tree, source: &Source) -> Plan {
+        if self.config.no_delete {
+            return plan(have, &with_all_of(&source.tree, have), &source.untouched);
+        }
+        plan(have, &source.tree, &source.untouched)
     }
 
     /// A as it will be when all that is on its way is acknowledged.
@@ -65,14 +78,9 @@ impl Sender {
         self.cancel_stale_streams(&source.tree);
         let have = self.expect();
         self.expected = have.clone();
-        let drawn = plan(&have, &source.tree, &source.untouched);
+        let drawn = self.plan_from(&have, &source);
         let mut changes = drawn.changes;
-        self.rule_on_deletes(
-            &mut changes,
-            drawn.n_deleted,
-            have.n_entries(),
-            (source.saw_deletes, source.is_suspect),
-        );
+        self.rule_on_deletes(&mut changes, drawn.n_deleted, &have, &source);
         // What leans on a change that is not tried would only be refused.
         let mut tree = have;
         changes.retain(|change| self.is_wanted(change) && apply(&mut tree, change).is_ok());
@@ -118,23 +126,23 @@ impl Sender {
         }
     }
 
-    fn rule_on_deletes(
-        &mut self,
-        changes: &mut Vec<Change>,
-        n_deletes: u64,
-        n_before: u64,
-        (saw_deletes, is_suspect): (bool, bool),
-    ) {
+    fn rule_on_deletes(&mut self, changes: &mut Vec<Change>, n_deletes: u64, have: &Tree, source: &Source) {
         self.held = None;
         if n_deletes == 0 {
             return;
         }
+        let is_seen = |change: &Change| match change {
+            Change::Remove { path } => has_above(&source.seen_gone, path),
+            _ => true,
+        };
         let deletes = Deletes {
             n_deletes,
-            n_before,
-            seen_as_events: saw_deletes,
-            listing_complete: true,
-            root_same: !is_suspect,
+            n_before: have.n_entries(),
+            n_matching: n_matching(have, &source.tree),
+            seen_as_events: changes.iter().all(is_seen),
+            listing_complete: source.is_listed,
+            root: source.root,
+            other_source: self.other_source,
             allowed_once: self.config.allow_mass_delete,
             never: self.config.no_delete,
         };
@@ -145,6 +153,41 @@ impl Sender {
         }
         if !matches!(ruling, Ruling::Go) {
             changes.retain(|change| !matches!(change, Change::Remove { .. }));
+        }
+    }
+}
+
+/// Whether a path, or one above it, is in a set.
+fn has_above(set: &BTreeSet<RelPath>, path: &RelPath) -> bool {
+    let mut path = path.clone();
+    loop {
+        if set.contains(&path) {
+            return true;
+        }
+        match path.split() {
+            Some((parent, _)) if !parent.is_root() => path = parent,
+            _ => return false,
+        }
+    }
+}
+
+/// The source, and all that only the destination has: what is there when nothing is deleted.
+fn with_all_of(source: &Tree, have: &Tree) -> Tree {
+    let mut both = source.clone();
+    add_missing(source.root(), have.root(), &RelPath::root(), &mut both);
+    both
+}
+
+fn add_missing(source: &Dir, have: &Dir, path: &RelPath, both: &mut Tree) {
+    if source.has_same_entries(have) {
+        return;
+    }
+    for (name, old) in have.entries() {
+        let Ok(path) = path.join(name) else { continue };
+        match (source.get(name), old) {
+            (None, old) => drop(both.insert(&path, old.clone())),
+            (Some(Node::Dir(new)), Node::Dir(old)) => add_missing(new, old, &path, both),
+            _ => {}
         }
     }
 }
