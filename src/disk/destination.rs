@@ -189,6 +189,36 @@ impl Destination {
         removed.map_err(|errno| self.fail(&format!("pins/{name}"), errno))
     }
 
+    /// Begins a group of changes: until [`Destination::end_group`] names may stand that are not durable, also
+    /// for the next holder when this process is killed.
+    pub fn begin_group(&self) -> Result<(), DestinationError> {
+        self.settle()?;
+        self.mark(true)
+    }
+
+    /// Ends a group whose changes are all synced.
+    pub fn end_group(&self) {
+        // Where it cannot be said, the next group or walk syncs once more.
+        let _ = self.mark(false);
+    }
+
+    /// Makes durable what a group left that was not synced to its end: what is seen now may be acknowledged.
+    ///
+    /// # Errors
+    /// It cannot be made durable now either.
+    pub fn settle(&self) -> Result<(), DestinationError> {
+        if self.own.lock.is_marked() {
+            self.sync_fs()?;
+            self.mark(false)?;
+        }
+        Ok(())
+    }
+
+    fn mark(&self, is_marked: bool) -> Result<(), DestinationError> {
+        let marked = self.own.lock.set_mark(is_marked);
+        marked.map_err(|error| DestinationError::of_io(&"lock", error, self.own.dir.as_fd()))
+    }
+
     /// Makes the names in a directory durable.
     pub fn sync_dir(&self, path: &RelPath) -> Result<(), DestinationError> {
         let synced = self.root.open_dir(path).and_then(|dir| Ok(sys::fsync(dir)?));

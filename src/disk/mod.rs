@@ -15,6 +15,7 @@ mod exchange;
 mod file;
 mod findings;
 mod listing;
+mod lock;
 mod metadata;
 mod own;
 mod probe;

@@ -5,15 +5,16 @@
 //! by its owner only.
 
 use super::error::DestinationError;
+use super::lock::Lock;
 use super::removal::names;
 use super::root::Root;
 use super::stat::{Stat, now};
 use super::trash::{TrashFolder, next_number};
 use crate::model::path::OWN_FOLDER;
-use rustix::fs::{self as sys, AtFlags, FlockOperation, Mode, OFlags};
+use rustix::fs::{self as sys, AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -32,7 +33,7 @@ pub struct OwnFolder {
     pub(super) pins: OwnedFd,
     id: [u8; 16],
     next: AtomicU64,
-    _lock: File,
+    pub(super) lock: Lock,
 }
 
 /// Why a destination cannot be used. Fatal.
@@ -54,14 +55,14 @@ impl OwnFolder {
     /// becomes the id of the root if it has none yet.
     pub fn open_or_create(root: &Root, fresh_id: [u8; 16]) -> Result<Self, OwnFolderError> {
         let dir = open_or_make(&root.dir, OWN_FOLDER)?;
-        let lock = take_lock(&dir)?;
+        let lock = Lock::take(&dir)?;
         let stage = Arc::new(open_or_make(&dir, b"stage")?);
         let trash = TrashFolder::open_or_create(&dir)?;
         let pins = open_or_make(&dir, b"pins")?;
         let id = read_or_write_id(&dir, fresh_id)?;
         let now = now();
         let next = AtomicU64::new((now.secs as u64).wrapping_mul(1_000_000_000) + u64::from(now.nanos));
-        Ok(Self { dir, stage, trash, pins, id, next, _lock: lock })
+        Ok(Self { dir, stage, trash, pins, id, next, lock })
     }
 
     /// The id of this root, the same as long as the folder lives.
@@ -127,29 +128,10 @@ pub(super) fn open_or_make(parent: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Own
     Ok(dir)
 }
 
-fn open_file(dir: &OwnedFd, name: &str, flags: OFlags) -> Result<File, DestinationError> {
+pub(super) fn open_file(dir: &OwnedFd, name: &str, flags: OFlags) -> Result<File, DestinationError> {
     let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let fd = sys::openat(dir, name, flags, Mode::RUSR | Mode::WUSR);
     fd.map(File::from).map_err(|errno| DestinationError::of(&name, errno, dir.as_fd()))
-}
-
-/// Takes the lock and writes who holds it.
-fn take_lock(dir: &OwnedFd) -> Result<File, OwnFolderError> {
-    let mut file = open_file(dir, "lock", OFlags::RDWR | OFlags::CREATE)?;
-    let fail = |error| DestinationError::of_io(&"lock", error, dir.as_fd());
-    match sys::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(Errno::WOULDBLOCK) => {
-            let mut text = String::new();
-            // Damaged or empty: the holder is just not named.
-            let _ = (&file).take(16).read_to_string(&mut text);
-            return Err(OwnFolderError::Busy { holder: text.trim().parse().ok() });
-        }
-        Err(errno) => return Err(DestinationError::of(&"lock", errno, dir.as_fd()).into()),
-    }
-    file.set_len(0).and_then(|()| file.rewind()).map_err(fail)?;
-    writeln!(file, "{}", std::process::id()).map_err(fail)?;
-    Ok(file)
 }
 
 fn read_or_write_id(dir: &OwnedFd, fresh_id: [u8; 16]) -> Result<[u8; 16], OwnFolderError> {

@@ -23,33 +23,47 @@ pub fn commit(
     steps: Vec<Step>,
     dirs: &[(RelPath, Meta)],
 ) -> Vec<Result<(), Refusal>> {
+    if let Err(error) = shore.destination.begin_group() {
+        return refused(&steps, &error);
+    }
     let mut group = Group { shore, stage, is_large: false, has_removed: false, has_record: false };
     let n_installs = steps.iter().filter(|step| matches!(step, Step::Install { .. })).count();
     group.is_large = n_installs > SYNCED_SINGLY;
     if group.is_large
         && let Err(error) = shore.destination.sync_fs()
     {
-        let why = refusal_of(&error);
-        return steps.iter().map(|_| Err(why.clone())).collect();
+        return refused(&steps, &error);
     }
     let has_metas = steps.iter().any(|step| matches!(step, Step::SetMeta { .. }));
-    let mut synced: BTreeSet<RelPath> = steps.iter().flat_map(parents).collect();
+    let touched: Vec<Vec<RelPath>> = steps.iter().map(parents).collect();
+    let mut synced: BTreeSet<RelPath> = touched.iter().flatten().cloned().collect();
     let mut results: Vec<Result<(), Refusal>> = steps.into_iter().map(|step| group.make(step)).collect();
     for (path, meta) in dirs {
         if let Err(error) = shore.destination.set_meta(path, meta) {
-            tracing::warn!(%error, "a directory's metadata could not be set");
+            // What changed it is not told as done: its time is not what the sender would take it for.
+            let why = refusal_of(&error);
+            let changed = touched.iter().zip(&mut results).filter(|(dirs, _)| dirs.contains(path));
+            changed.for_each(|(_, result)| *result = Err(why.clone()));
         }
         synced.insert(path.clone());
     }
     let (has_removed, needs_all) = (group.has_removed, has_metas || group.has_record);
-    if let Err(error) = sync(&shore.destination, &synced, needs_all) {
-        let why = refusal_of(&error);
-        results.iter_mut().for_each(|result| *result = Err(why.clone()));
+    match sync(&shore.destination, &synced, needs_all) {
+        Ok(()) => shore.destination.end_group(),
+        Err(error) => {
+            let why = refusal_of(&error);
+            results.iter_mut().for_each(|result| *result = Err(why.clone()));
+        }
     }
     if has_removed {
         shore.trash.wake();
     }
     results
+}
+
+fn refused(steps: &[Step], error: &DestinationError) -> Vec<Result<(), Refusal>> {
+    let why = refusal_of(error);
+    steps.iter().map(|_| Err(why.clone())).collect()
 }
 
 /// Directories whose names a step changes.

@@ -168,6 +168,10 @@ impl Worker {
 
     fn walk(&mut self, deep: bool, skip: &BTreeSet<RelPath>) {
         drop(self.hasher.take());
+        // What is told of the tree counts as acknowledged where it equals the source.
+        if let Err(error) = self.shore.destination.settle() {
+            return self.answer(Answer::Fault(error.to_string()));
+        }
         let contents = self.shore.known.for_scan(deep);
         let filter = |path: &RelPath, _| if skip.contains(path) { Verdict::Excluded } else { Verdict::Take };
         let options = Options {

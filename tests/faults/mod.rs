@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod edits;
+pub mod mounts;
 pub mod tree;
 pub mod versions;
 
