@@ -125,6 +125,14 @@ pub const LOW_SPACE_BYTES: u64 = 32 * MIB as u64;
 /// Two packs and what they need beside.
 pub const LOW_SPACE_INODES: u64 = 4_096;
 
+/// How often a receiver looks whether space has returned after its disk was full; each time it told so
+/// makes the next look later, up to the second: a disk at its brim must not be tried all the time.
+pub const SPACE_LOOK_MS: u64 = 1_000;
+pub const SPACE_LOOK_MS_MAX: u64 = 32_000;
+/// So much more than at the first look is space that has returned.
+pub const SPACE_BACK_BYTES: u64 = MIB as u64;
+pub const SPACE_BACK_INODES: u64 = 16;
+
 /// Runs of zeros from here on become holes at the destination.
 pub const HOLE_BYTES: usize = 64 * KIB;
 
@@ -157,6 +165,7 @@ const _: () = {
     assert!(LOW_SPACE_BYTES >= 2 * CREDIT_BYTES);
     assert!(LOW_SPACE_INODES as usize >= 2 * (PACK_FILES + PACK_DIRS));
     assert!(PING_MS * 2 < SILENCE_MS);
+    assert!(SPACE_LOOK_MS < SPACE_LOOK_MS_MAX);
     // A sender's compressors, the prefix and target of one frame, and what the peer's stream is expanded from.
     assert!(
         SQUEEZER_BYTES + PREFIX_SQUEEZER_BYTES + PREFIX_BYTES + PREFIX_TARGET_BYTES + 8 * MIB <= 116 * MIB

@@ -16,6 +16,7 @@ pub mod options;
 mod refusal;
 mod session;
 mod shore;
+mod space;
 mod stage;
 mod standing;
 pub mod stop;

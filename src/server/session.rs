@@ -2,6 +2,7 @@
 
 use super::lease::Holder;
 use super::shore::Shore;
+use super::space::Space;
 use super::tally::Tally;
 use super::worker::{Answer, Worker};
 use crate::client::event::{Event, Report};
@@ -10,7 +11,7 @@ use crate::model::limits::{CREDIT_BYTES, GIB};
 use crate::net::link::{Inbox, Outbox};
 use crate::net::{SegmentReader, SegmentWriter, Traffic};
 use crate::proto::frame::Frames;
-use crate::proto::message::{ByeCode, Down, Extra, Hello, Text, Up};
+use crate::proto::message::{ByeCode, Down, Extra, Hello, Notice, Text, Up};
 use crate::proto::receiver::{Action, Config, Receiver, Step};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -50,10 +51,11 @@ pub async fn serve_guest(
     let mut inbox = Inbox::<Up>::new(reader, frames);
     let outbox = Outbox::<Down>::new(writer);
     let mut disk = Disk::start(shore.clone(), &hello);
+    let mut space = Space::new();
     let mut tally = Tally::new(&hello, traffic);
     let mut progress_at = tokio::time::Instant::now() + PROGRESS_EVERY;
     let why = loop {
-        if act(&mut receiver, &outbox, &disk, &mut tally, now_ms()) {
+        if act(&mut receiver, &outbox, &disk, (&mut tally, &mut space), now_ms()) {
             break "the client has ended the session".to_owned();
         }
         if outbox.waiting_bytes() > UNREAD_BYTES {
@@ -87,6 +89,7 @@ pub async fn serve_guest(
                 progress_at = tokio::time::Instant::now() + PROGRESS_EVERY;
                 disk.tell_progress(events);
             }
+            free = free_at(&shore, space.look_at()), if space.is_awaited() => tell_space(&mut space, free, &outbox),
             () = holder.poked() => outbox.send(&Down::Ping(now_ms())),
             () = holder.fenced() => {
                 bye(&outbox, ByeCode::Fenced, "this client has connected again");
@@ -121,11 +124,18 @@ fn machine(shore: &Shore, hello: &Hello, holder: &Holder) -> Receiver {
 }
 
 /// Carries out what the machine asks; `true` when the session is over.
-fn act(receiver: &mut Receiver, outbox: &Outbox<Down>, disk: &Disk, tally: &mut Tally, now_ms: u64) -> bool {
+fn act(
+    receiver: &mut Receiver,
+    outbox: &Outbox<Down>,
+    disk: &Disk,
+    (tally, space): (&mut Tally, &mut Space),
+    now_ms: u64,
+) -> bool {
     while let Some(action) = receiver.next_action() {
         match action {
             Action::Send(down) => {
                 outbox.send(&down);
+                space.said(&down);
                 receiver.said(now_ms);
             }
             Action::Close => return true,
@@ -140,6 +150,24 @@ fn act(receiver: &mut Receiver, outbox: &Outbox<Down>, disk: &Disk, tally: &mut 
         }
     }
     false
+}
+
+/// Bytes and inodes that are free at the destination at a later moment; none where that cannot be told.
+///
+/// # Cancel safety
+/// Dropped, nothing was done but to look.
+async fn free_at(shore: &Arc<Shore>, at: tokio::time::Instant) -> (u64, u64) {
+    tokio::time::sleep_until(at).await;
+    let shore = shore.clone();
+    tokio::task::spawn_blocking(move || shore.destination.free().unwrap_or_default())
+        .await
+        .unwrap_or_default()
+}
+
+fn tell_space(space: &mut Space, free: (u64, u64), outbox: &Outbox<Down>) {
+    if space.is_back(free) {
+        outbox.send(&Down::Notice(Notice::SpaceBack));
+    }
 }
 
 fn take_answer(
