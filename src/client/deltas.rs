@@ -1,15 +1,12 @@
 //! Deltas: a thread for each transfer computes frames, one for each that is pulled.
 
-use crate::delta::blocks::{RangeSignature, entry_bytes};
-use crate::delta::groups::{GroupTags, GroupTree, n_nodes, node_bytes};
+use super::learn::Seen;
+use crate::delta::groups::{GroupTree, n_nodes, node_bytes};
 use crate::delta::index::Indexer;
-use crate::delta::needs::{needed_ranges, request_block_bytes};
 use crate::delta::ops::Op;
 use crate::delta::sieve::{self, Against, DeltaError, ReadAt, Target, sieve};
 use crate::disk::{File, Root};
-use crate::model::limits::{
-    ASK_ANSWER_BYTES, ASK_GROUPS, DELTA_AIM_BYTES, GROUP_BYTES, GROUP_LEVEL, MIB, PACK_FILE_BYTES,
-};
+use crate::model::limits::{DELTA_AIM_BYTES, GROUP_LEVEL, MIB, PACK_FILE_BYTES};
 use crate::model::{ContentHash, RelPath};
 use crate::proto::message::{ChangeId, Down};
 use crate::proto::sender::{Ask, DeltaFrame, KnownBasis, Unready, Want};
@@ -20,11 +17,6 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::mpsc::UnboundedSender;
-
-/// Edits that are expected in a file of which no group stands where it stood.
-const SHIFT_EDITS: u64 = 4;
-/// Elsewhere one edit is expected in so many bytes of the ranges that differ.
-const EDIT_BYTES: u64 = 4 * GROUP_BYTES as u64;
 
 /// What a delta's thread tells.
 pub enum DeltaNews {
@@ -82,7 +74,7 @@ impl Delta {
 }
 
 /// Why a delta's thread ends.
-enum Stop {
+pub(super) enum Stop {
     /// Nobody wants it any more.
     Closed,
     Unready(Unready),
@@ -97,11 +89,12 @@ impl From<io::Error> for Stop {
     }
 }
 
-struct DeltaThread {
+/// The thread of one transfer.
+pub(super) struct DeltaThread {
     root: Arc<Root>,
-    known: Arc<KnownContents>,
+    pub(super) known: Arc<KnownContents>,
     id: ChangeId,
-    want: Want,
+    pub(super) want: Want,
     orders: Receiver<Order>,
     /// Pulls that came while an answer was awaited.
     n_pulled: Cell<u32>,
@@ -118,7 +111,7 @@ impl ReadAt for Source {
 }
 
 impl DeltaThread {
-    fn tell(&self, news: DeltaNews) {
+    pub(super) fn tell(&self, news: DeltaNews) {
         let _ = self.news.send((self.id, news));
     }
 
@@ -136,7 +129,9 @@ impl DeltaThread {
         }
         let groups = self.groups(&source, hash)?;
         let basis = match basis {
-            Some(basis) => self.learn_basis(&basis, groups.as_ref())?,
+            Some(basis) => {
+                Some(self.learn_basis(&basis, Seen { content: &source, size, groups: groups.as_ref() })?)
+            }
             None => None,
         };
         let holes: Vec<Range<u64>> = source
@@ -211,88 +206,8 @@ impl DeltaThread {
         Ok(index.groups)
     }
 
-    /// What the cache knows of the basis; what it does not know is asked of the receiver.
-    fn learn_basis(
-        &self,
-        basis: &KnownBasis,
-        target: Option<&GroupTree>,
-    ) -> Result<Option<sieve::KnownBasis>, Stop> {
-        if let Some(kept) = basis.hash.and_then(|hash| self.kept_basis(hash, basis.size)) {
-            return Ok(Some(kept));
-        }
-        let level = (0..GROUP_LEVEL).find(|level| n_nodes(basis.size, *level) <= ASK_GROUPS as u64);
-        let level = level.unwrap_or(GROUP_LEVEL);
-        let tags = if basis.size > PACK_FILE_BYTES && target.is_some() {
-            let n = n_nodes(basis.size, level).min(ASK_GROUPS as u64) as u32;
-            self.tell(DeltaNews::Ask(Ask::Groups { level, first: 0, n }));
-            match self.next_answer()? {
-                Down::Groups { found: Some(_), tags, .. } => Some(GroupTags { level, tags: tags.into_vec() }),
-                _ => return Ok(None),
-            }
-        } else {
-            None
-        };
-        let ranges = match (&tags, target) {
-            (Some(tags), Some(target)) => needed_ranges(&target.tags(level), tags, basis.size),
-            _ => vec![(0, basis.size)],
-        };
-        let signatures = self.ask_signatures(ranges, basis.size)?;
-        Ok(Some(sieve::KnownBasis { index: 0, size: basis.size, groups: tags, signatures }))
-    }
-
-    fn kept_basis(&self, hash: ContentHash, size: u64) -> Option<sieve::KnownBasis> {
-        let cache = self.known.cache();
-        let row = cache.signature(&hash).filter(|row| row.size == size)?;
-        let signature =
-            RangeSignature::parse(0, size, row.block_bytes, row.strong_bytes, row.entries).ok()?;
-        let groups = cache.groups(&hash).and_then(|(size, bytes)| GroupTree::parse(size, &bytes).ok())?;
-        Some(sieve::KnownBasis { index: 0, size, groups: Some(groups.tags(0)), signatures: vec![signature] })
-    }
-
-    /// Asks for the signatures of ranges of the basis. What does not fit one answer is left out, and
-    /// sent as it is if it differs.
-    fn ask_signatures(
-        &self,
-        mut ranges: Vec<(u64, u64)>,
-        basis_size: u64,
-    ) -> Result<Vec<RangeSignature>, Stop> {
-        let range_bytes: u64 = ranges.iter().map(|(_, len)| len).sum();
-        if range_bytes == 0 {
-            return Ok(Vec::new());
-        }
-        let is_whole = matches!(ranges[..], [(0, len)] if len == basis_size);
-        // Where everything differs at its place, something was inserted: few edits, and a shift.
-        let n_edits =
-            if is_whole { SHIFT_EDITS } else { ranges.iter().map(|(_, len)| len.div_ceil(EDIT_BYTES)).sum() };
-        let (block_bytes, strong_bytes) = request_block_bytes(range_bytes, n_edits);
-        let mut room_blocks = (ASK_ANSWER_BYTES / entry_bytes(strong_bytes)) as u64;
-        for (_, len) in &mut ranges {
-            *len = (*len).min(room_blocks * u64::from(block_bytes));
-            room_blocks -= len.div_ceil(u64::from(block_bytes));
-        }
-        ranges.retain(|(_, len)| *len > 0);
-        self.tell(DeltaNews::Ask(Ask::Signature { ranges, block_bytes, strong_bytes }));
-        let mut signatures = Vec::new();
-        loop {
-            let Down::Signature { found: Some(_), range, entries, more, .. } = self.next_answer()? else {
-                return Ok(Vec::new());
-            };
-            if range.1 > 0 {
-                match RangeSignature::parse(range.0, range.1, block_bytes, strong_bytes, entries) {
-                    Ok(signature) => signatures.push(signature),
-                    Err(error) => {
-                        tracing::warn!(%error, "a signature of the other side is left out");
-                    }
-                }
-            }
-            if !more {
-                return Ok(signatures);
-            }
-        }
-    }
-
     /// The next answer; pulls that come meanwhile are remembered.
-    fn next_answer(&self) -> Result<Down, Stop> {
+    pub(super) fn next_answer(&self) -> Result<Down, Stop> {
         loop {
             match self.orders.recv() {
                 Ok(Order::Answer(down)) => return Ok(*down),

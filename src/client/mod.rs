@@ -7,6 +7,7 @@
 mod connect;
 mod deltas;
 pub mod event;
+mod learn;
 pub mod options;
 mod origin;
 mod pass;

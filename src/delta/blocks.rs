@@ -16,7 +16,7 @@ use crate::model::limits::{
 /// Bytes of the weak hash in each entry.
 pub const WEAK_BYTES: usize = 4;
 /// Bytes of the strong hash in the signatures that both sides keep.
-pub const KEPT_STRONG_BYTES: u8 = 8;
+pub const KEPT_STRONG_BYTES: u8 = 6;
 /// What `fast_rsync` writes before the entries of a signature: magic, block size, strong size.
 const HEADER_BYTES: usize = 12;
 /// `fast_rsync` hashes so many blocks at once, the rest one by one, far slower.
@@ -82,10 +82,11 @@ pub enum ApplyError {
 }
 
 /// Block size of the signature that both sides keep of a content of `size` bytes: odd, growing with the
-/// content, so that 12 bytes an entry stay near 1.2 % of it and take less of huge ones.
+/// content, so that 10 bytes an entry stay below 2 % of it and take less of huge ones. A table of the blocks
+/// of 509 bytes holds every one of them up to 384 MiB.
 pub fn block_bytes_for(size: u64) -> u32 {
     const STEPS: [(u64, u32); 7] = [
-        (4 * MIB as u64, 509),
+        (384 * MIB as u64, 509),
         (GIB, 1_021),
         (16 * GIB, 2_039),
         (256 * GIB, 4_093),

@@ -3,8 +3,9 @@
 //! A content is indexed once ([`index`]): content hash, group tree ([`groups`]) and block signature
 //! ([`blocks`]) from the same bytes. The sender's engine ([`sieve`]) compares coarse to fine: groups at
 //! the same offset first, then blocks at any offset (`align`, with the rolling hash in `weak`), and
-//! puts the result into frames of ops (`frames`, `dense`). [`needs`] says which signatures a sender without
-//! any should ask for. Small files, of which nothing is kept, are compared by names of blocks ([`small`]). The receiver's engine ([`rebuild`]) makes the target of the ops.
+//! puts the result into frames of ops (`frames`, `dense`). [`needs`] and [`survey`] say which signatures a sender
+//! without any should ask for. Small files, of which nothing is kept, are compared by names of blocks ([`small`]).
+//! The receiver's engine ([`rebuild`]) makes the target of the ops.
 
 mod align;
 pub mod blocks;
@@ -19,6 +20,7 @@ mod place;
 pub mod rebuild;
 pub mod sieve;
 pub mod small;
+pub mod survey;
 mod weak;
 mod window;
 mod zeros;

@@ -4,16 +4,60 @@
 
 use super::groups::{GroupTags, node_bytes};
 use crate::model::limits::{
-    ASK_ANSWER_BYTES, ASK_RANGES, BLOCK_BYTES_MAX, BLOCK_BYTES_MIN, GROUP_BYTES, STRONG_BYTES_MAX,
-    STRONG_BYTES_MIN,
+    ASK_ANSWER_BYTES, ASK_RANGES, BLOCK_BYTES_MAX, BLOCK_BYTES_MIN, KIB, STRONG_BYTES_MAX, STRONG_BYTES_MIN,
 };
 
-/// Bytes that a range is widened by on each side, so that small shifts match.
-const WIDENED_BY: u64 = GROUP_BYTES as u64;
+/// Bytes that a range is widened by on each side, so that what moved a little across its border matches.
+const WIDENED_BY: u64 = 4 * KIB as u64;
+/// Signatures of one file are asked for in so many answers at most.
+pub const ANSWERS: u64 = 8;
+/// Bytes that an edit itself costs as literal.
+const EDIT_BYTES: f64 = 64.0;
+
+/// What is expected of a basis in a target.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Likeness {
+    /// Share of the basis that stands in the target at all, and edits for each byte of that share.
+    pub share: f64,
+    pub edits_per_byte: f64,
+    /// Wire bytes for each literal byte.
+    pub literal_cost: f64,
+}
+
+impl Likeness {
+    /// Where groups tell how much differs in its place: each edit spoils the node that it falls into.
+    pub fn of_groups(target: &GroupTags, basis: &GroupTags, literal_cost: f64) -> Self {
+        let (n_different, n_common) = differing(target, basis);
+        let stood = 1.0 - n_different as f64 / n_common.max(1) as f64;
+        let edits = -stood.max(0.5 / n_common.max(1) as f64).ln() / node_bytes(basis.level) as f64;
+        // Of the ranges that are asked for only: they hold all the edits.
+        let dense = edits * n_common.max(1) as f64 / n_different.max(1) as f64;
+        Self { share: 1.0, edits_per_byte: dense, literal_cost }
+    }
+
+    /// Wire bytes of a range's signature and the literals that are left with it.
+    fn cost(&self, range_bytes: f64, block_bytes: f64, entry_bytes: f64) -> f64 {
+        let found = self.share * (-self.edits_per_byte * (block_bytes + EDIT_BYTES)).exp();
+        range_bytes * (entry_bytes / block_bytes + self.literal_cost * (1.0 - found))
+    }
+}
+
+/// Nodes that differ at the same place, and nodes that both have.
+pub fn differing(target: &GroupTags, basis: &GroupTags) -> (u64, u64) {
+    let pairs = target.tags.iter().zip(&basis.tags);
+    let n_common = pairs.len() as u64;
+    (pairs.filter(|(target, basis)| target != basis).count() as u64, n_common)
+}
+
+/// Whether nearly nothing stands in its place: it was moved, or is another content.
+pub fn is_elsewhere(target: &GroupTags, basis: &GroupTags) -> bool {
+    let (n_different, n_common) = differing(target, basis);
+    n_common > 0 && n_different * 8 > n_common * 7
+}
 
 /// The ranges (offset, length) of the basis whose signature the sender needs, by offset, apart from each
-/// other, at most [`ASK_RANGES`]: around the nodes that differ at the same offset; the whole basis when
-/// nearly all do. Both tags are of the same level; otherwise all is taken to differ.
+/// other, at most [`ASK_RANGES`]: around the nodes that differ at the same offset. Both tags are of the
+/// same level; otherwise all is taken to differ.
 pub fn needed_ranges(target: &GroupTags, basis: &GroupTags, basis_size: u64) -> Vec<(u64, u64)> {
     let node = node_bytes(basis.level);
     let n_nodes = basis_size.div_ceil(node);
@@ -25,7 +69,7 @@ pub fn needed_ranges(target: &GroupTags, basis: &GroupTags, basis_size: u64) -> 
     if different.is_empty() || basis_size == 0 {
         return Vec::new();
     }
-    if different.len() as u64 * 8 > n_nodes * 7 {
+    if !is_level {
         return vec![(0, basis_size)];
     }
     let mut ranges: Vec<(u64, u64)> = Vec::new();
@@ -42,7 +86,7 @@ pub fn needed_ranges(target: &GroupTags, basis: &GroupTags, basis_size: u64) -> 
 }
 
 /// Joins the ranges (start, end) with the narrowest gaps until there are `most`.
-fn join_closest(ranges: &mut Vec<(u64, u64)>, most: usize) {
+pub(super) fn join_closest(ranges: &mut Vec<(u64, u64)>, most: usize) {
     if ranges.len() <= most {
         return;
     }
@@ -66,20 +110,47 @@ fn join_closest(ranges: &mut Vec<(u64, u64)>, most: usize) {
     *ranges = joined;
 }
 
-/// Block bytes and strong bytes to ask for, where `n_edits` edits are expected in ranges of together
-/// `range_bytes`: the size at which signature and literals together are least, sqrt(12 n / edits), and no
-/// smaller than an answer has room for.
-///
-/// Ranges of more than about 32 GiB do not fit one answer at the largest block and are asked in parts.
-pub fn request_block_bytes(range_bytes: u64, n_edits: u64) -> (u32, u8) {
+/// Block bytes and strong bytes to ask for in ranges of together `range_bytes`: the size at which signature
+/// and literals together are least, and no smaller than [`ANSWERS`] answers have room for. None where
+/// literals alone cost less, or hardly more.
+pub fn request_block_bytes(range_bytes: u64, likeness: &Likeness) -> Option<(u32, u8)> {
     let strong_bytes = strong_bytes_for(range_bytes);
     let entry_bytes = 4 + u64::from(strong_bytes);
-    let best = (entry_bytes as f64 * range_bytes as f64 / n_edits.max(1) as f64).sqrt() as u64;
     // Each range may end with a short block.
-    let answer_bytes = ASK_ANSWER_BYTES as u64 - ASK_RANGES as u64 * entry_bytes;
+    let answer_bytes = ANSWERS * (ASK_ANSWER_BYTES as u64 - ASK_RANGES as u64 * entry_bytes);
     let room = range_bytes.saturating_mul(entry_bytes).div_ceil(answer_bytes);
-    let block_bytes = best.max(room).clamp(u64::from(BLOCK_BYTES_MIN) + 1, u64::from(BLOCK_BYTES_MAX));
-    (block_bytes as u32 | 1, strong_bytes)
+    let least = room.clamp(u64::from(BLOCK_BYTES_MIN) + 1, u64::from(BLOCK_BYTES_MAX));
+    let (n, entry) = (range_bytes as f64, entry_bytes as f64);
+    let sizes = std::iter::successors(Some(least), |size| Some(size + size / 8));
+    let sizes = sizes.take_while(|size| *size <= u64::from(BLOCK_BYTES_MAX));
+    let cost = |size: u64| likeness.cost(n, size as f64, entry);
+    let best = sizes.min_by(|one, other| cost(*one).total_cmp(&cost(*other)))?;
+    let literals = likeness.literal_cost * n;
+    (cost(best) < literals * 0.98).then_some((best as u32 | 1, strong_bytes))
+}
+
+/// Cuts ranges (offset, length), by offset, into questions whose answers have room for their entries.
+pub fn questions(ranges: &[(u64, u64)], block_bytes: u32, strong_bytes: u8) -> Vec<Vec<(u64, u64)>> {
+    let entry_bytes = 4 + u64::from(strong_bytes);
+    let most = ASK_ANSWER_BYTES as u64 / entry_bytes;
+    let mut questions: Vec<Vec<(u64, u64)>> = Vec::new();
+    let (mut question, mut room) = (Vec::new(), most);
+    for &(mut offset, mut len) in ranges {
+        while len > 0 {
+            if room == 0 || question.len() == ASK_RANGES {
+                questions.push(std::mem::take(&mut question));
+                room = most;
+            }
+            let now = len.min(room * u64::from(block_bytes));
+            question.push((offset, now));
+            room -= now.div_ceil(u64::from(block_bytes));
+            (offset, len) = (offset + now, len - now);
+        }
+    }
+    if !question.is_empty() {
+        questions.push(question);
+    }
+    questions
 }
 
 /// Strong bytes at which one false match in about 2^20 such files is expected: each offset of the target
@@ -97,7 +168,8 @@ mod tests {
     use crate::delta::blocks::check_sizes;
     use crate::model::Tag;
 
-    const GROUP: u64 = GROUP_BYTES as u64;
+    const GROUP: u64 = crate::model::limits::GROUP_BYTES as u64;
+    const LIKE: Likeness = Likeness { share: 1.0, edits_per_byte: 1e-6, literal_cost: 0.5 };
 
     fn tags(values: impl IntoIterator<Item = u64>) -> GroupTags {
         GroupTags { level: 0, tags: values.into_iter().map(|value| Tag(value.to_le_bytes())).collect() }
@@ -112,18 +184,26 @@ mod tests {
     fn each_difference_needs_its_surroundings() {
         let changed = (0..100).map(|i| if i == 0 || i == 50 || i == 99 { 1000 } else { i });
         let ranges = needed_ranges(&tags(changed), &tags(0..100), 100 * GROUP - 5);
-        assert_eq!(ranges, [(0, 2 * GROUP), (49 * GROUP, 3 * GROUP), (98 * GROUP, 2 * GROUP - 5)]);
+        let wide = WIDENED_BY;
+        assert_eq!(
+            ranges,
+            [(0, GROUP + wide), (50 * GROUP - wide, GROUP + 2 * wide), (99 * GROUP - wide, GROUP + wide - 5)]
+        );
     }
 
     #[test]
     fn append_needs_only_the_tail() {
         let longer = tags((0..99).chain(1000..1400));
-        assert_eq!(needed_ranges(&longer, &tags(0..100), 100 * GROUP - 5), [(98 * GROUP, 2 * GROUP - 5)]);
+        assert_eq!(
+            needed_ranges(&longer, &tags(0..100), 100 * GROUP - 5),
+            [(99 * GROUP - WIDENED_BY, GROUP + WIDENED_BY - 5)]
+        );
     }
 
     #[test]
-    fn head_insert_and_foreign_level_need_the_whole_basis() {
-        assert_eq!(needed_ranges(&tags(1000..1100), &tags(0..100), 100 * GROUP), [(0, 100 * GROUP)]);
+    fn head_insert_stands_elsewhere_and_a_foreign_level_needs_the_whole_basis() {
+        assert!(is_elsewhere(&tags(1000..1100), &tags(0..100)));
+        assert!(!is_elsewhere(&tags((0..20).chain(1000..1080)), &tags(0..100)));
         let other = GroupTags { level: 1, ..tags(0..100) };
         assert_eq!(needed_ranges(&tags(0..100), &other, 200 * GROUP), [(0, 200 * GROUP)]);
     }
@@ -141,16 +221,41 @@ mod tests {
     }
 
     #[test]
-    fn asked_sizes_are_allowed_and_their_answer_fits() {
-        for power in 0..=34 {
-            for n_edits in [0, 1, 30, 1_000, 1_000_000] {
+    fn asked_sizes_are_allowed_and_their_answers_fit() {
+        for power in 10..=40 {
+            for edits in [1.0, 30.0, 1_000.0, 1_000_000.0] {
                 let range_bytes = 1_u64 << power;
-                let (block_bytes, strong_bytes) = request_block_bytes(range_bytes, n_edits);
+                let likeness = Likeness { edits_per_byte: edits / range_bytes as f64, ..LIKE };
+                let Some((block_bytes, strong_bytes)) = request_block_bytes(range_bytes, &likeness) else {
+                    continue;
+                };
                 check_sizes(block_bytes, strong_bytes).unwrap();
-                let n_blocks = range_bytes / u64::from(block_bytes) + ASK_RANGES as u64;
-                let answer = n_blocks * (4 + u64::from(strong_bytes));
-                assert!(answer <= ASK_ANSWER_BYTES as u64, "{range_bytes} {n_edits}: {answer}");
+                let ranges = [(5, range_bytes / 2), (range_bytes, range_bytes - range_bytes / 2)];
+                let questions = questions(&ranges, block_bytes, strong_bytes);
+                for question in &questions {
+                    let n_blocks: u64 =
+                        question.iter().map(|(_, len)| len.div_ceil(block_bytes.into())).sum();
+                    assert!(n_blocks * (4 + u64::from(strong_bytes)) <= ASK_ANSWER_BYTES as u64);
+                }
+                assert_eq!(questions.iter().flatten().map(|(_, len)| len).sum::<u64>(), range_bytes);
+                assert!(power > 35 || questions.len() as u64 <= ANSWERS + 1, "{power}: {}", questions.len());
             }
         }
+    }
+
+    #[test]
+    fn more_edits_want_finer_blocks_and_strangers_none() {
+        let size = |edits_per_byte| request_block_bytes(1 << 24, &Likeness { edits_per_byte, ..LIKE });
+        let (coarse, fine) = (size(1e-7).unwrap().0, size(1e-4).unwrap().0);
+        assert!(coarse > 10_000 && (200..1_000).contains(&fine), "{coarse} {fine}");
+        assert_eq!(request_block_bytes(1 << 24, &Likeness { share: 0.0, ..LIKE }), None);
+    }
+
+    #[test]
+    fn edits_are_counted_from_the_groups_that_they_spoil() {
+        let changed = (0..1_000).map(|i| if i % 10 == 0 { 5_000 + i } else { i });
+        let likeness = Likeness::of_groups(&tags(changed), &tags(0..1_000), 1.0);
+        let edits = likeness.edits_per_byte * (100 * GROUP) as f64;
+        assert!((100.0..110.0).contains(&edits), "{edits}");
     }
 }

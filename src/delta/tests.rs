@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::blocks::{RangeSignature, apply, block_bytes_for};
 use super::groups::GroupTree;
-use super::needs::{needed_ranges, request_block_bytes};
+use super::needs::{Likeness, needed_ranges, request_block_bytes};
 use super::ops::Op;
 use super::rebuild::{Bases, Sink, rebuild};
 use super::sieve::{Against, DeltaError, DeltaStats, KnownBasis, ReadAt, Target, sieve};
@@ -180,7 +180,11 @@ proptest! {
         let Some(tags) = groups.as_ref().map(|groups| groups.tags(0)) else { return Ok(()) };
         let mut known = known(&basis);
         let ranges = needed_ranges(&tags, known.groups.as_ref().unwrap(), basis.len() as u64);
-        let (block_bytes, strong_bytes) = request_block_bytes(ranges.iter().map(|range| range.1).sum(), 5);
+        let range_bytes: u64 = ranges.iter().map(|range| range.1).sum();
+        let likeness = Likeness::of_groups(&tags, known.groups.as_ref().unwrap(), 1.0);
+        let Some((block_bytes, strong_bytes)) = request_block_bytes(range_bytes, &likeness) else {
+            return Ok(());
+        };
         let sign = |(offset, len): &(u64, u64), block_bytes| {
             let range = &basis[*offset as usize..(*offset + *len) as usize];
             RangeSignature::compute(*offset, range, block_bytes, strong_bytes)
