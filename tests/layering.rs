@@ -31,12 +31,13 @@ const SIDEWAYS: [(&str, &[&str]); 3] = [
 ];
 
 /// Outside crates and the only places that may name them: folders end in a slash.
-const OWNERS: [(&str, &[&str]); 16] = [
+const OWNERS: [(&str, &[&str]); 17] = [
     ("aws_lc_rs", &["net/"]),
     ("bincode", &["proto/frame.rs"]),
     ("clap", TOP),
     ("criterion", &[]),
     ("fast_rsync", &["delta/blocks.rs"]),
+    ("fastcdc", &["delta/chunks.rs"]),
     ("ignore", &["plan/scope.rs"]),
     ("indicatif", &["cli/progress.rs"]),
     ("notify", &["watch/"]),

@@ -182,8 +182,7 @@ impl DeltaThread {
         if size <= PACK_FILE_BYTES {
             return Ok(None);
         }
-        let kept =
-            self.known.cache().groups(&hash).and_then(|(size, bytes)| GroupTree::parse(size, &bytes).ok());
+        let kept = self.known.groups(&hash);
         if kept.is_some() {
             return Ok(kept);
         }

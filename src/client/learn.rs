@@ -55,11 +55,8 @@ impl DeltaThread {
     }
 
     fn kept_basis(&self, hash: ContentHash, size: u64) -> Option<sieve::KnownBasis> {
-        let cache = self.known.cache();
-        let row = cache.signature(&hash).filter(|row| row.size == size)?;
-        let signature =
-            RangeSignature::parse(0, size, row.block_bytes, row.strong_bytes, row.entries).ok()?;
-        let groups = cache.groups(&hash).and_then(|(size, bytes)| GroupTree::parse(size, &bytes).ok())?;
+        let signature = self.known.signature(&hash).filter(|signature| signature.len() == size)?;
+        let groups = self.known.groups(&hash)?;
         Some(sieve::KnownBasis { index: 0, size, groups: Some(groups.tags(0)), signatures: vec![signature] })
     }
 

@@ -1,13 +1,16 @@
-//! One pass over a content: content hash, group tree and block signature from the same bytes.
+//! One pass over a content: content hash, group tree, chunk map and block signature from the same bytes.
 //!
-//! Sits where contents are first seen (scan at the sender, stage at the receiver). Memory is bounded by
-//! what it makes: 32 bytes a group and 12 bytes a block.
+//! Sits where contents are first seen (scan at the sender, stage at the receiver). Where an earlier version
+//! is known, what hangs on groups that are equal at the same offset is carried over: then only what changed
+//! is cut into chunks and blocks. Memory is bounded by what it makes: 32 bytes a group, 12 bytes a chunk and
+//! 10 bytes a block.
 
 use blake3::Hasher;
 use blake3::hazmat::{ChainingValue, HasherExt};
 
-use super::blocks::{BlockSignature, KEPT_STRONG_BYTES, LANES, block_bytes_for, entries_of};
-use super::cores::{n_cores, on_cores};
+use super::blocks::{BlockSignature, KEPT_STRONG_BYTES, LANES, block_bytes_for, entries_of, entry_bytes};
+use super::chunks::{Chunk, ChunkMap, Cutter};
+use super::cores::{both, n_cores, on_cores};
 use super::groups::{GroupTree, group_value};
 use super::zeros::ZEROS;
 use crate::model::ContentHash;
@@ -16,8 +19,6 @@ use crate::model::limits::{GROUP_BYTES, MIB, PACK_FILE_BYTES};
 const GROUP: u64 = GROUP_BYTES as u64;
 /// Updates from here on are spread over the cores.
 const SPREAD_BYTES: usize = MIB;
-/// Bytes that are hashed twice while they are in a core's cache: once for groups, once for blocks.
-const CACHED_BYTES: usize = 4 * GROUP_BYTES;
 
 /// What is known of a content after one pass over it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,22 @@ pub struct ContentIndex {
     pub groups: Option<GroupTree>,
     /// None up to `PACK_FILE_BYTES`, or when only the hash was asked for.
     pub signature: Option<BlockSignature>,
+    /// None up to `PACK_FILE_BYTES`, or when only the hash was asked for.
+    pub chunks: Option<ChunkMap>,
+}
+
+/// What is known of an earlier version of a content, as far as it is kept.
+pub struct Earlier {
+    groups: GroupTree,
+    signature: Option<BlockSignature>,
+    chunks: Vec<(u64, Chunk)>,
+}
+
+impl Earlier {
+    pub fn new(groups: GroupTree, signature: Option<BlockSignature>, chunks: Option<ChunkMap>) -> Self {
+        let chunks = chunks.map(|map| map.iter().collect()).unwrap_or_default();
+        Self { groups, signature, chunks }
+    }
 }
 
 /// Indexes a content that comes in pieces of any length, in order.
@@ -37,7 +54,14 @@ pub struct Indexer {
     /// The group that is not complete yet.
     group: Hasher,
     group_bytes: usize,
-    blocks: Option<Blocks>,
+    kept: Option<Kept>,
+}
+
+/// What is made beside hash and group tree.
+struct Kept {
+    blocks: Blocks,
+    cutter: Cutter,
+    earlier: Option<Earlier>,
 }
 
 /// The entries so far, and the blocks that do not fill all lanes yet.
@@ -47,17 +71,29 @@ struct Blocks {
     open: Vec<u8>,
 }
 
+/// Which groups are those of an earlier version.
+#[derive(Clone, Copy)]
+struct Equal<'a> {
+    earlier: Option<&'a Earlier>,
+    values: &'a [ChainingValue],
+}
+
 impl Indexer {
     /// Starts a pass; the expected size chooses the block size and need not be right.
     pub fn new(expected_size: u64) -> Self {
-        let block_bytes = block_bytes_for(expected_size);
-        let blocks = Blocks { block_bytes, entries: Vec::new(), open: Vec::new() };
-        Self { blocks: Some(blocks), ..Self::hash_only() }
+        Self::over(expected_size, None)
     }
 
-    /// Starts a pass for hash and group tree, without a block signature.
+    /// Starts a pass over what may be a later version of a content.
+    pub fn over(expected_size: u64, earlier: Option<Earlier>) -> Self {
+        let block_bytes = block_bytes_for(expected_size);
+        let blocks = Blocks { block_bytes, entries: Vec::new(), open: Vec::new() };
+        Self { kept: Some(Kept { blocks, cutter: Cutter::default(), earlier }), ..Self::hash_only() }
+    }
+
+    /// Starts a pass for hash and group tree only.
     pub fn hash_only() -> Self {
-        Self { size: 0, values: Vec::new(), group: Hasher::new(), group_bytes: 0, blocks: None }
+        Self { size: 0, values: Vec::new(), group: Hasher::new(), group_bytes: 0, kept: None }
     }
 
     /// Takes the next bytes. Pieces of 1 MiB and more are worked on by all cores.
@@ -73,27 +109,26 @@ impl Indexer {
     fn update_on(&mut self, bytes: &[u8], n_cores: usize) {
         self.size += bytes.len() as u64;
         let groups_at = self.fill_group(bytes);
-        let blocks_at = self.blocks.as_mut().map_or(0, |blocks| blocks.fill(bytes));
         let groups = &bytes[groups_at..];
         let groups = &groups[..groups.len() - groups.len() % GROUP_BYTES];
-        let blocks = &bytes[blocks_at..];
-        self.index_whole(groups, blocks, n_cores);
+        self.hash_groups(groups, n_cores);
         let rest = &bytes[groups_at + groups.len()..];
         if !rest.is_empty() {
             self.group.set_input_offset(self.values.len() as u64 * GROUP).update(rest);
             self.group_bytes = rest.len();
         }
-        if let Some(held) = &mut self.blocks {
-            held.open.extend_from_slice(&blocks[blocks.len() - blocks.len() % held.unit_bytes()..]);
+        if let Some(kept) = &mut self.kept {
+            kept.update(bytes, &self.values, n_cores);
         }
     }
 
     /// Takes `len` zeros, a hole of the source, without a byte of memory for them. Long ones are worked on by all
-    /// cores; their blocks all have one entry.
+    /// cores; their blocks all have one entry, and their chunks one name.
     pub fn update_zeros(&mut self, len: u64) {
         self.size += len;
-        if let Some(blocks) = &mut self.blocks {
-            blocks.zeros(len);
+        if let Some(kept) = &mut self.kept {
+            kept.blocks.zeros(len);
+            kept.cutter.zeros(len);
         }
         let mut left = len;
         while left > 0 && (self.group_bytes > 0 || self.values.is_empty()) {
@@ -113,7 +148,7 @@ impl Indexer {
     /// # Panics
     /// When they do not start at a border of groups, or are not as many groups as `len` bytes have.
     pub fn carry(&mut self, values: &[ChainingValue], len: u64) {
-        assert!(self.blocks.is_none(), "blocks need the bytes");
+        assert!(self.kept.is_none(), "blocks need the bytes");
         assert!(self.size.is_multiple_of(GROUP), "groups are carried over whole");
         assert_eq!(values.len() as u64, len.div_ceil(GROUP));
         if self.group_bytes > 0 {
@@ -128,18 +163,18 @@ impl Indexer {
         let size = self.size;
         if size <= PACK_FILE_BYTES {
             let hash = ContentHash(*self.group.finalize().as_bytes());
-            return ContentIndex { hash, size, groups: None, signature: None };
+            return ContentIndex { hash, size, groups: None, signature: None, chunks: None };
         }
         if self.group_bytes > 0 {
             self.close_group();
         }
+        let (mut signature, mut chunks) = (None, None);
+        if let Some(kept) = self.kept.take() {
+            let (made, map) = kept.finish(size, &self.values);
+            (signature, chunks) = (Some(made), Some(map));
+        }
         let groups = GroupTree::from_values(size, self.values).expect("a value for each group");
-        let signature = self.blocks.map(|mut blocks| {
-            blocks.entries.extend(entries_of(&blocks.open, blocks.block_bytes, KEPT_STRONG_BYTES));
-            BlockSignature::parse(0, size, blocks.block_bytes, KEPT_STRONG_BYTES, blocks.entries)
-                .expect("an entry for each block")
-        });
-        ContentIndex { hash: groups.root(), size, groups: Some(groups), signature }
+        ContentIndex { hash: groups.root(), size, groups: Some(groups), signature, chunks }
     }
 
     /// Fills the open group and returns how many bytes went into it. The first group is always filled
@@ -178,23 +213,65 @@ impl Indexer {
         self.group_bytes = 0;
     }
 
-    /// Indexes whole groups, and the lanes full of blocks at the start of `blocks`; both are parts of one piece.
-    fn index_whole(&mut self, groups: &[u8], blocks: &[u8], n_cores: usize) {
-        let first_group = self.values.len();
-        let block_bytes = self.blocks.as_ref().map(|blocks| blocks.block_bytes);
+    /// Hashes whole groups.
+    fn hash_groups(&mut self, groups: &[u8], n_cores: usize) {
+        let first = self.values.len();
         let n_parts = if groups.len() < SPREAD_BYTES { 1 } else { n_cores };
-        let work = |part: usize| {
-            let at = first_group + n_units(groups, GROUP_BYTES) * part / n_parts;
-            let own_blocks =
-                block_bytes.map(|unit| (unit, share(blocks, unit as usize * LANES, part, n_parts)));
-            index_part(share(groups, GROUP_BYTES, part, n_parts), at, own_blocks)
-        };
-        for (values, entries) in on_cores(n_parts, &work) {
-            self.values.extend(values);
-            if let Some(blocks) = &mut self.blocks {
-                blocks.entries.extend(entries);
-            }
+        let values = on_cores(n_parts, &|part| {
+            let at = first + n_units(groups, GROUP_BYTES) * part / n_parts;
+            let own = share(groups, GROUP_BYTES, part, n_parts).chunks_exact(GROUP_BYTES).zip(at..);
+            own.map(|(group, at)| group_value(group, at as u64 * GROUP)).collect::<Vec<_>>()
+        });
+        values.into_iter().for_each(|values| self.values.extend(values));
+    }
+}
+
+impl Kept {
+    /// Takes the next bytes, whose whole groups have these values.
+    fn update(&mut self, bytes: &[u8], values: &[ChainingValue], n_cores: usize) {
+        let Self { blocks, cutter, earlier } = self;
+        let equal = Equal { earlier: earlier.as_ref(), values };
+        let is_new = !equal.holds_last(bytes.len() as u64);
+        let is_worth = n_cores > 1 && bytes.len() >= SPREAD_BYTES && is_new;
+        // One core cuts chunks meanwhile.
+        let block_cores = (n_cores - 1).max(1);
+        let cut = || cutter.update(bytes, n_cores, |at| equal.chunk(at));
+        both(is_worth, || blocks.update(bytes, block_cores, equal), cut);
+    }
+
+    fn finish(mut self, size: u64, values: &[ChainingValue]) -> (BlockSignature, ChunkMap) {
+        let equal = Equal { earlier: self.earlier.as_ref(), values };
+        let chunks = self.cutter.finish(|at| equal.chunk(at));
+        let (block_bytes, open) = (self.blocks.block_bytes, &self.blocks.open);
+        self.blocks.entries.extend(entries_of(open, block_bytes, KEPT_STRONG_BYTES));
+        let entries = self.blocks.entries;
+        let signature = BlockSignature::parse(0, size, block_bytes, KEPT_STRONG_BYTES, entries);
+        (signature.expect("an entry for each block"), chunks)
+    }
+}
+
+impl Equal<'_> {
+    /// Whether all groups that a range touches are hashed, and equal to those of the earlier version.
+    fn holds(&self, start: u64, len: u64) -> bool {
+        let Some(earlier) = self.earlier else { return false };
+        let groups = (start / GROUP) as usize..(start + len).div_ceil(GROUP) as usize;
+        match (self.values.get(groups.clone()), earlier.groups.values().get(groups)) {
+            (Some(own), Some(held)) => own == held,
+            _ => false,
         }
+    }
+
+    /// Whether the last whole groups, of so many bytes, are equal.
+    fn holds_last(&self, len: u64) -> bool {
+        let end = self.values.len() as u64 * GROUP;
+        self.holds(end.saturating_sub(len), len.min(end))
+    }
+
+    /// The chunk of the earlier version that starts at an offset, if its bytes are equal.
+    fn chunk(&self, at: u64) -> Option<Chunk> {
+        let chunks = &self.earlier?.chunks;
+        let (start, chunk) = chunks[chunks.partition_point(|(start, _)| *start < at)..].first()?;
+        (*start == at && self.holds(at, u64::from(chunk.len))).then_some(*chunk)
     }
 }
 
@@ -202,6 +279,46 @@ impl Blocks {
     /// Bytes of the blocks that are hashed at once.
     fn unit_bytes(&self) -> usize {
         self.block_bytes as usize * LANES
+    }
+
+    fn update(&mut self, bytes: &[u8], n_cores: usize, equal: Equal) {
+        let mut here = self.fill(bytes);
+        let unit = self.unit_bytes();
+        let last = bytes.len() - (bytes.len() - here) % unit;
+        while here < last {
+            if let Some(entries) = self.held(0, equal) {
+                self.entries.extend_from_slice(entries);
+                here += unit;
+                continue;
+            }
+            let n_left = n_units(&bytes[here..last], unit);
+            let n_changed = (0..n_left).take_while(|ahead| self.held(*ahead, equal).is_none()).count();
+            self.compute(&bytes[here..here + n_changed * unit], n_cores);
+            here += n_changed * unit;
+        }
+        self.open.extend_from_slice(&bytes[here..]);
+    }
+
+    /// The earlier version's entries of the unit that stands `ahead` of the next, if its bytes are equal.
+    fn held<'e>(&self, ahead: usize, equal: Equal<'e>) -> Option<&'e [u8]> {
+        let held = equal.earlier?.signature.as_ref()?;
+        let is_like = held.block_bytes() == self.block_bytes && held.strong_bytes() == KEPT_STRONG_BYTES;
+        let unit_entries = LANES * entry_bytes(KEPT_STRONG_BYTES);
+        // Only whole units come before the end.
+        let number = self.entries.len() / unit_entries + ahead;
+        let unit = self.unit_bytes() as u64;
+        let is_equal = is_like && equal.holds(number as u64 * unit, unit);
+        is_equal.then(|| held.entries().get(number * unit_entries..(number + 1) * unit_entries))?
+    }
+
+    /// Entries of whole units.
+    fn compute(&mut self, bytes: &[u8], n_cores: usize) {
+        let (unit, block_bytes) = (self.unit_bytes(), self.block_bytes);
+        let n_parts = if bytes.len() < SPREAD_BYTES { 1 } else { n_cores };
+        let entries = on_cores(n_parts, &|part| {
+            entries_of(share(bytes, unit, part, n_parts), block_bytes, KEPT_STRONG_BYTES)
+        });
+        entries.into_iter().for_each(|entries| self.entries.extend(entries));
     }
 
     /// Fills the open blocks and returns how many bytes went into them.
@@ -229,31 +346,6 @@ impl Blocks {
         }
         self.open.extend_from_slice(&ZEROS[..(left % unit as u64) as usize]);
     }
-}
-
-/// Values and entries of one core's share, each stretch hashed for both while it is in the cache.
-fn index_part(
-    groups: &[u8],
-    first_group: usize,
-    blocks: Option<(u32, &[u8])>,
-) -> (Vec<ChainingValue>, Vec<u8>) {
-    let longest = groups.len().max(blocks.map_or(0, |(_, blocks)| blocks.len()));
-    let n_parts = longest.div_ceil(CACHED_BYTES).max(1);
-    let mut values = Vec::with_capacity(n_units(groups, GROUP_BYTES));
-    let mut entries = Vec::new();
-    for part in 0..n_parts {
-        for group in share(groups, GROUP_BYTES, part, n_parts).chunks_exact(GROUP_BYTES) {
-            values.push(group_value(group, (first_group + values.len()) as u64 * GROUP));
-        }
-        if let Some((unit, blocks)) = blocks {
-            entries.extend(entries_of(
-                share(blocks, unit as usize * LANES, part, n_parts),
-                unit,
-                KEPT_STRONG_BYTES,
-            ));
-        }
-    }
-    (values, entries)
 }
 
 /// The part of `n_parts` of the whole units of `bytes`.
@@ -290,6 +382,7 @@ mod tests {
                 size: size as u64,
                 groups: GroupTree::compute(&bytes),
                 signature: Some(RangeSignature::compute(0, &bytes, 509, KEPT_STRONG_BYTES)),
+                chunks: Some(ChunkMap::compute(&bytes)),
             };
             for piece_bytes in [37, 509, 1000, GROUP_BYTES, GROUP_BYTES + 1, MIB + 5, 4 * MIB] {
                 assert_eq!(indexed(&bytes, piece_bytes), whole, "{size} bytes in pieces of {piece_bytes}");
@@ -304,7 +397,7 @@ mod tests {
             for piece_bytes in [999, GROUP_BYTES] {
                 let index = indexed(&bytes, piece_bytes);
                 assert_eq!(index.hash, ContentHash::of(&bytes), "{size} bytes");
-                assert_eq!((index.groups, index.signature), (None, None));
+                assert_eq!((index.groups, index.signature, index.chunks), (None, None, None));
             }
         }
     }
@@ -359,5 +452,40 @@ mod tests {
         indexer.update(&bytes);
         let index = indexer.finish();
         assert_eq!((index.groups, index.signature), (GroupTree::compute(&bytes), None));
+    }
+
+    #[test]
+    fn what_an_earlier_version_has_equal_is_carried_over() {
+        let old = content(4 * MIB + 99);
+        let mut edited = old.clone();
+        edited[3 * MIB..3 * MIB + 4_096].fill(9);
+        let versions =
+            [edited, old[..3 * MIB + 5].to_vec(), [&old[..], &content(MIB)].concat(), old[7..].to_vec()];
+        for new in versions {
+            let fresh = indexed(&new, MIB);
+            for piece_bytes in [70_001, MIB, 2 * MIB + 9] {
+                let ContentIndex { groups, signature, chunks, .. } = indexed(&old, MIB);
+                let earlier = Earlier::new(groups.expect("more than one group"), signature, chunks);
+                let mut indexer = Indexer::over(new.len() as u64, Some(earlier));
+                new.chunks(piece_bytes).for_each(|piece| indexer.update(piece));
+                assert_eq!(indexer.finish(), fresh, "{} bytes in pieces of {piece_bytes}", new.len());
+            }
+        }
+    }
+
+    #[test]
+    fn carried_entries_are_not_computed_again() {
+        // An earlier version whose signature is a lie: what is carried over shows it.
+        let bytes = content(2 * MIB);
+        let ContentIndex { groups, chunks, .. } = indexed(&bytes, MIB);
+        let other: Vec<u8> = bytes.iter().map(|byte| byte ^ 1).collect();
+        let lie = RangeSignature::compute(0, &other, 509, KEPT_STRONG_BYTES);
+        let earlier = Earlier::new(groups.expect("more than one group"), Some(lie.clone()), chunks);
+        let mut indexer = Indexer::over(bytes.len() as u64, Some(earlier));
+        bytes.chunks(MIB).for_each(|piece| indexer.update(piece));
+        let made = indexer.finish().signature.expect("it has one");
+        let n_carried =
+            made.entries().chunks(10).zip(lie.entries().chunks(10)).filter(|(a, b)| a == b).count();
+        assert!(n_carried * 10 > made.n_blocks() * 9, "{n_carried} of {}", made.n_blocks());
     }
 }

@@ -9,6 +9,7 @@
 
 mod align;
 pub mod blocks;
+pub mod chunks;
 mod cores;
 mod dense;
 mod frames;

@@ -227,7 +227,7 @@ mod tests {
         (0..size.div_ceil(8)).flat_map(|_| next()).take(size).collect()
     }
 
-    fn surveyed(basis: &[u8], target: &Vec<u8>) -> (Vec<(u64, u64)>, Likeness) {
+    fn surveyed(basis: &[u8], target: Vec<u8>) -> (Vec<(u64, u64)>, Likeness) {
         let size = basis.len() as u64;
         let coarse = RangeSignature::compute(0, basis, coarse_block_bytes(size), 8);
         let sign = |(offset, len): (u64, u64)| {
@@ -235,13 +235,13 @@ mod tests {
             RangeSignature::compute(offset, bytes, SAMPLE_BLOCK_BYTES, SAMPLE_STRONG_BYTES)
         };
         let samples: Vec<_> = sample_ranges(size).into_iter().map(sign).collect();
-        survey(target, target.len() as u64, size, &[coarse], &samples).unwrap()
+        survey(&target, target.len() as u64, size, &[coarse], &samples).unwrap()
     }
 
     #[test]
     fn an_insert_at_the_head_leaves_only_the_last_block_open() {
-        let basis = noise(8 * MIB, 1);
-        let (missing, likeness) = surveyed(&basis, &[&[7; 100], &basis[..]].concat());
+        let basis = noise(2 * MIB, 1);
+        let (missing, likeness) = surveyed(&basis, [&[7; 100], &basis[..]].concat());
         let block_bytes = u64::from(coarse_block_bytes(basis.len() as u64));
         assert!(missing.iter().map(|(_, len)| len).sum::<u64>() < block_bytes, "{missing:?}");
         assert_eq!(likeness.share, 1.0);
@@ -249,24 +249,24 @@ mod tests {
 
     #[test]
     fn dense_inserts_are_counted_about_right() {
-        let basis = noise(8 * MIB, 2);
+        let basis = noise(2 * MIB, 2);
         let target: Vec<u8> = basis.chunks(20_000).flat_map(|piece| [piece, b"new"].concat()).collect();
-        let (_, likeness) = surveyed(&basis, &target);
+        let (_, likeness) = surveyed(&basis, target);
         let edits = likeness.edits_per_byte * basis.len() as f64;
-        assert!((200.0..2_000.0).contains(&edits), "419 edits, not {edits}");
+        assert!((50.0..500.0).contains(&edits), "104 edits, not {edits}");
         assert!(likeness.share > 0.8, "{likeness:?}");
     }
 
     #[test]
     fn unrelated_contents_share_nothing() {
-        let (missing, likeness) = surveyed(&noise(4 * MIB, 3), &noise(4 * MIB, 4));
+        let (missing, likeness) = surveyed(&noise(MIB, 3), noise(MIB, 4));
         assert_eq!((likeness.share, missing.len()), (0.0, 2));
         assert!(likeness.literal_cost > 0.98);
     }
 
     #[test]
     fn every_block_is_found_also_across_windows() {
-        let basis = noise(5 * MIB, 5);
+        let basis = noise(3 * MIB, 5);
         let target = [b"shift", &basis[..]].concat();
         let signatures = [RangeSignature::compute(0, &basis, 10_007, 8)];
         let found = standing(&target, 0..target.len() as u64, &signatures).unwrap();

@@ -31,8 +31,8 @@ pub trait Contents: Sync {
     /// Content hash of a file whose stat is exactly this, if it is known and was learned when the
     /// stat was not racy.
     fn known(&self, stat: &Stat) -> Option<ContentHash>;
-    /// Begins with a content of this many bytes.
-    fn begin(&self, size_bytes: u64) -> Box<dyn Indexing + '_>;
+    /// Begins with the content of a file of this stat.
+    fn begin(&self, stat: &Stat) -> Box<dyn Indexing + '_>;
 }
 
 /// What came of reading a file.
@@ -121,7 +121,7 @@ fn hash_once(
         return Ok(None);
     }
     told.opened(&file);
-    let mut indexing = contents.begin(before.size);
+    let mut indexing = contents.begin(&before);
     let n_read = file.feed(before.size, buffer, &mut *indexing, &|n_bytes| {
         told.read(n_bytes);
         stop.load(Ordering::Relaxed)

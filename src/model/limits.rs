@@ -24,6 +24,11 @@ pub const GROUP_BYTES: usize = 64 * KIB;
 /// Coarsest level of a group tree that can be asked for (64 KiB << 14 = 1 GiB).
 pub const GROUP_LEVEL: u8 = 14;
 
+/// Shortest, usual and longest content-defined chunk. `fastcdc` wants them even.
+pub const CHUNK_BYTES_MIN: usize = 16 * KIB;
+pub const CHUNK_BYTES: usize = 64 * KIB;
+pub const CHUNK_BYTES_MAX: usize = 256 * KIB;
+
 /// Body of a frame.
 pub const FRAME_BYTES: usize = 256 * KIB;
 /// Plain bytes of a segment.

@@ -55,9 +55,7 @@ fn block_names(shore: &Shore, basis: &BasisRef, asked: &AskedFile) -> Option<Blo
 
 fn groups_of(shore: &Shore, basis: &BasisRef) -> Option<(ContentHash, GroupTree)> {
     let hash = basis.leaf.content.whole()?;
-    if let Some((size, bytes)) = shore.known.cache().groups(&hash)
-        && let Ok(groups) = GroupTree::parse(size, &bytes)
-    {
+    if let Some(groups) = shore.known.groups(&hash) {
         return Some((hash, groups));
     }
     let file = open_basis(&shore.destination, basis)?;

@@ -1,15 +1,17 @@
 //! What is known of contents: joins the scanner, the indexer and the cache, on either side.
 
+use crate::delta::blocks::RangeSignature;
+use crate::delta::chunks::ChunkMap;
 use crate::delta::groups::GroupTree;
-use crate::delta::index::{ContentIndex, Indexer};
+use crate::delta::index::{ContentIndex, Earlier, Indexer};
 use crate::disk::{ContentSink, Contents, Indexing, Stat};
 use crate::model::ContentHash;
-use crate::model::limits::GIB;
+use crate::model::limits::{GIB, PACK_FILE_BYTES};
 use crate::store::{Cache, Signature, Stat as RowStat, StatReader, StatRow};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Group trees and block signatures kept in one cache, in bytes; oldest first out.
+/// Group trees, chunk maps and block signatures kept in one cache, in bytes; oldest first out.
 const INDEX_BUDGET_BYTES: u64 = 2 * GIB;
 /// Learned rows that are written together.
 const BATCH_ROWS: usize = 4_096;
@@ -72,17 +74,37 @@ impl KnownContents {
         }
     }
 
+    /// The chunk map of a content.
+    pub fn chunks(&self, hash: &ContentHash) -> Option<ChunkMap> {
+        self.cache.chunks(hash).and_then(|(size, bytes)| ChunkMap::parse(size, &bytes))
+    }
+
     /// Group tree of a content, if it is kept and makes its hash.
     pub fn groups(&self, hash: &ContentHash) -> Option<GroupTree> {
         let (size, bytes) = self.cache.groups(hash)?;
         GroupTree::parse(size, &bytes).ok().filter(|groups| groups.root() == *hash)
     }
 
-    /// Remembers group tree and block signature of a content.
+    /// The block signature of a content.
+    pub fn signature(&self, hash: &ContentHash) -> Option<RangeSignature> {
+        let row = self.cache.signature(hash)?;
+        RangeSignature::parse(0, row.size, row.block_bytes, row.strong_bytes, row.entries).ok()
+    }
+
+    /// What is kept of a content of which a later version is going to be indexed.
+    pub fn earlier(&self, hash: &ContentHash) -> Option<Earlier> {
+        Some(Earlier::new(self.groups(hash)?, self.signature(hash), self.chunks(hash)))
+    }
+
+    /// Remembers group tree, chunk map and block signature of a content.
     pub fn keep(&self, index: &ContentIndex) {
         if let Some(groups) = &index.groups {
             let bytes = groups.to_bytes();
             let _ = self.cache.store_groups(&index.hash, index.size, &bytes, INDEX_BUDGET_BYTES);
+        }
+        if let Some(chunks) = &index.chunks {
+            let bytes = chunks.to_bytes();
+            let _ = self.cache.store_chunks(&index.hash, index.size, &bytes, INDEX_BUDGET_BYTES);
         }
         if let Some(signature) = &index.signature {
             let row = Signature {
@@ -113,9 +135,15 @@ impl Contents for ScanContents<'_> {
         reader.known(&row_stat(stat)).or_else(|| self.known.known_fresh(stat))
     }
 
-    fn begin(&self, size_bytes: u64) -> Box<dyn Indexing + '_> {
-        let indexer = if self.known.signs { Indexer::new(size_bytes) } else { Indexer::hash_only() };
-        Box::new(FileIndexing { known: self.known, indexer })
+    fn begin(&self, stat: &Stat) -> Box<dyn Indexing + '_> {
+        if !self.known.signs {
+            return Box::new(FileIndexing { known: self.known, indexer: Indexer::hash_only() });
+        }
+        let reader = self.reader.as_ref().filter(|_| stat.size > PACK_FILE_BYTES);
+        // A file that was changed in place is what it was, but for some groups.
+        let earlier = reader.and_then(|reader| reader.earlier(&row_stat(stat)));
+        let earlier = earlier.and_then(|hash| self.known.earlier(&hash));
+        Box::new(FileIndexing { known: self.known, indexer: Indexer::over(stat.size, earlier) })
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is known of contents: group trees and block signatures, under the content hash.
+//! What is known of contents: group trees, chunk maps and block signatures, under the content hash.
 //!
 //! Rows hang on the hash alone and are never stale; they go only when the budget is reached, least
 //! recently stored first. Long ones lie in segments, which redb keeps in pages of 32 KiB.
@@ -20,6 +20,7 @@ const TOTAL_KEY: &[u8] = b"\0content bytes";
 enum Sort {
     Groups = 1,
     Signature = 2,
+    Chunks = 3,
 }
 
 /// A block signature as stored: its shape and its entries, one after the other.
@@ -81,18 +82,35 @@ impl Cache {
         })
     }
 
-    /// Drops all that is kept of a content: groups, signature and holders.
+    /// Keeps the chunk map of a content, within the budget as in [`Cache::store_groups`].
+    pub fn store_chunks(
+        &self,
+        hash: &ContentHash,
+        size: u64,
+        chunks: &[u8],
+        budget_bytes: u64,
+    ) -> Result<(), CacheError> {
+        self.store_content(hash, Sort::Chunks, (size, 0, 0), chunks, budget_bytes)
+    }
+
+    /// Size of a content and its chunk map.
+    pub fn chunks(&self, hash: &ContentHash) -> Option<(u64, Vec<u8>)> {
+        self.load_content(hash, Sort::Chunks).map(|(head, bytes)| (head.size, bytes))
+    }
+
+    /// Drops all that is kept of a content: groups, chunks, signature and holders.
     pub fn forget_content(&self, hash: &ContentHash) -> Result<(), CacheError> {
         self.store.write(|transaction| {
             let mut shelf = Shelf::open(transaction)?;
             shelf.remove(hash, Sort::Groups)?;
             shelf.remove(hash, Sort::Signature)?;
+            shelf.remove(hash, Sort::Chunks)?;
             shelf.close()?;
             Writing::open(transaction, HOLDERS, "holders")?.remove(&hash.0).map(|_| ())
         })
     }
 
-    /// Bytes of all group trees and signatures kept.
+    /// Bytes of all group trees, chunk maps and signatures kept.
     pub fn content_bytes(&self) -> u64 {
         let total = self.store.read(|database| Reading::begin(database, WORDS, "words")?.load(TOTAL_KEY));
         total.and_then(|bytes| Cursor(&bytes).u64()).unwrap_or(0)
@@ -254,6 +272,7 @@ fn parse_key(key: &[u8]) -> Option<(ContentHash, Sort)> {
     let sort = match key.first()? {
         1 => Sort::Groups,
         2 => Sort::Signature,
+        3 => Sort::Chunks,
         _ => return None,
     };
     Some((ContentHash(key.get(1..33)?.try_into().ok()?), sort))

@@ -54,8 +54,18 @@ pub struct StatReader {
 impl StatReader {
     /// The hash of the content that was read under exactly this stat.
     pub fn known(&self, stat: &Stat) -> Option<ContentHash> {
+        self.load(stat).filter(|row| row.stat == *stat).map(|row| row.hash)
+    }
+
+    /// The content that a file held when it was last read, whatever its stat says now: the likeliest earlier
+    /// version.
+    pub fn earlier(&self, stat: &Stat) -> Option<ContentHash> {
+        self.load(stat).map(|row| row.hash)
+    }
+
+    fn load(&self, stat: &Stat) -> Option<StatRow> {
         let table = self.table.as_ref()?;
-        match guarded(|| load_stat(table, stat)) {
+        match guarded(|| load_row(table, stat)) {
             Ok(known) => known,
             Err(Fault::Damaged(why)) => {
                 self.store.note_damage(self.database.clone(), why);
@@ -69,7 +79,8 @@ impl StatReader {
 impl Cache {
     /// The hash of the content that was read under exactly this stat.
     pub fn known(&self, stat: &Stat) -> Option<ContentHash> {
-        self.store.read(|database| load_stat(&Reading::begin(database, STATS, "stats")?, stat))
+        let row = self.store.read(|database| load_row(&Reading::begin(database, STATS, "stats")?, stat))?;
+        (row.stat == *stat).then_some(row.hash)
     }
 
     /// A reader for a whole scan; see [`StatReader`].
@@ -140,10 +151,10 @@ impl Cache {
     }
 }
 
-fn load_stat(table: &Reading, stat: &Stat) -> Result<Option<ContentHash>, Fault> {
+/// The row of the file that a stat is of.
+fn load_row(table: &Reading, stat: &Stat) -> Result<Option<StatRow>, Fault> {
     let Some(bytes) = table.load(&key(stat.dev, stat.ino))? else { return Ok(None) };
-    let row = decode(&bytes, stat.dev, stat.ino).ok_or_else(|| Fault::damaged("a stat is cut short"))?;
-    Ok((row.stat == *stat).then_some(row.hash))
+    decode(&bytes, stat.dev, stat.ino).map(Some).ok_or_else(|| Fault::damaged("a stat is cut short"))
 }
 
 fn key(dev: u64, ino: u64) -> [u8; 16] {
