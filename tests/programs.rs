@@ -7,6 +7,8 @@ mod common;
 mod contents;
 #[path = "programs/drift.rs"]
 mod drift;
+#[path = "programs/elsewhere.rs"]
+mod elsewhere;
 #[path = "programs/errors.rs"]
 mod errors;
 #[path = "programs/identity.rs"]

@@ -1,16 +1,18 @@
 //! Deltas: a thread for each transfer computes frames, one for each that is pulled.
 
+use super::choose::Leaning;
 use super::learn::Seen;
 use crate::delta::groups::{GroupTree, n_nodes, node_bytes};
 use crate::delta::index::Indexer;
 use crate::delta::ops::Op;
-use crate::delta::sieve::{self, Against, DeltaError, ReadAt, Target, sieve};
+use crate::delta::sieve::{Against, DeltaError, DeltaStats, ReadAt, Target, sieve};
 use crate::disk::{File, Root};
 use crate::model::limits::{DELTA_AIM_BYTES, GROUP_LEVEL, MIB, PACK_FILE_BYTES};
 use crate::model::{ContentHash, RelPath};
 use crate::proto::message::{ChangeId, Down};
 use crate::proto::sender::{Ask, DeltaFrame, KnownBasis, Unready, Want};
 use crate::server::contents::KnownContents;
+use crate::server::holdings::Holdings;
 use std::cell::Cell;
 use std::io;
 use std::ops::{ControlFlow, Range};
@@ -21,6 +23,8 @@ use tokio::sync::mpsc::UnboundedSender;
 /// What a delta's thread tells.
 pub enum DeltaNews {
     Frame(DeltaFrame),
+    /// What the delta was made of; before `Finished`.
+    Counted(DeltaStats),
     Finished,
     Unready(Unready),
     Ask(Ask),
@@ -42,6 +46,7 @@ impl Delta {
     pub fn start(
         root: Arc<Root>,
         known: Arc<KnownContents>,
+        holdings: Option<Arc<Holdings>>,
         id: ChangeId,
         want: Want,
         basis: Option<KnownBasis>,
@@ -50,7 +55,7 @@ impl Delta {
         let (orders, taken) = channel();
         std::thread::spawn(move || {
             let thread = DeltaThread { root, known, id, want, orders: taken, n_pulled: Cell::new(0), news };
-            if let Err(Stop::Unready(unready)) = thread.run(basis) {
+            if let Err(Stop::Unready(unready)) = thread.run(basis, holdings.as_deref()) {
                 thread.tell(DeltaNews::Unready(unready));
             }
         });
@@ -115,7 +120,7 @@ impl DeltaThread {
         let _ = self.news.send((self.id, news));
     }
 
-    fn run(&self, basis: Option<KnownBasis>) -> Result<(), Stop> {
+    fn run(&self, basis: Option<KnownBasis>, holdings: Option<&Holdings>) -> Result<(), Stop> {
         let hash = self.want.leaf.content.whole().ok_or(Stop::Closed)?;
         let size = self.want.leaf.size;
         if basis.as_ref().is_some_and(|basis| basis.hash == Some(hash) && basis.size == size) {
@@ -128,12 +133,12 @@ impl DeltaThread {
             return Err(Stop::Unready(Unready::Changed));
         }
         let groups = self.groups(&source, hash)?;
-        let basis = match basis {
-            Some(basis) => {
-                Some(self.learn_basis(&basis, Seen { content: &source, size, groups: groups.as_ref() })?)
-            }
+        let seen = Seen { content: &source, size, groups: groups.as_ref() };
+        let named = match basis {
+            Some(basis) => Some((basis.hash, self.learn_basis(&basis, None, &seen)?)),
             None => None,
         };
+        let leaning = self.lean(named, holdings, &seen)?;
         let holes: Vec<Range<u64>> = source
             .0
             .holes()
@@ -146,11 +151,12 @@ impl DeltaThread {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),
         };
-        let bases: Vec<sieve::KnownBasis> = basis.into_iter().collect();
-        let against = Against { bases: &bases, ..Against::default() };
+        let Leaning { bases, copies, added } = &leaning;
+        let against = Against { bases, copies, added };
         match sieve(target, against, 0, &mut emit) {
             Ok(stats) => {
                 tracing::debug!(path = %self.want.path, ?stats, "delta");
+                self.tell(DeltaNews::Counted(stats));
                 self.tell(DeltaNews::Finished);
             }
             Err(DeltaError::Stopped { .. }) => return Err(Stop::Closed),

@@ -205,6 +205,9 @@ pub struct Summary {
     pub content_bytes: u64,
     pub wire_sent: u64,
     pub wire_received: u64,
+    /// How the files that are not packed were made.
+    #[serde(flatten)]
+    pub found: Found,
     /// Bytes of content that did not have to travel: `content_bytes` less `wire_sent`, never below 0.
     pub saved: u64,
     pub hidden: u64,
@@ -221,6 +224,21 @@ pub struct Summary {
     pub elapsed_ms: u64,
     /// The root hash both sides agree on, in hex; empty while they do not.
     pub root: String,
+}
+
+/// Bytes of the new versions of large files, by what found them at the destination; what nothing found is
+/// literal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Found {
+    /// Groups of 64 KiB that stand in their place.
+    pub by_groups: u64,
+    /// Chunks, wherever and in whichever content they stand.
+    pub by_chunks: u64,
+    /// Blocks at any offset.
+    pub by_blocks: u64,
+    /// Long runs of zeros.
+    pub zeros: u64,
+    pub literal: u64,
 }
 
 /// What a receiver took in one stretch of work, until it was in step again.

@@ -3,10 +3,13 @@
 use super::deltas::{DeltaNews, DeltaThread, Stop};
 use crate::delta::blocks::RangeSignature;
 use crate::delta::groups::{GroupTags, GroupTree, n_nodes};
-use crate::delta::needs::{Likeness, differing, is_elsewhere, needed_ranges, questions, request_block_bytes};
-use crate::delta::sieve::{self, ReadAt};
+use crate::delta::needs::{
+    Likeness, differing, is_elsewhere, join_closest, needed_ranges, questions, request_block_bytes,
+};
+use crate::delta::ops::Basis;
+use crate::delta::sieve::{self, KnownCopy, ReadAt};
 use crate::delta::survey::{
-    SAMPLE_BLOCK_BYTES, SAMPLE_STRONG_BYTES, coarse_block_bytes, literal_cost, sample_ranges, survey,
+    SAMPLE_BLOCK_BYTES, SAMPLE_STRONG_BYTES, Survey, coarse_block_bytes, literal_cost, sample_ranges, survey,
 };
 use crate::model::ContentHash;
 use crate::model::limits::{ASK_GROUPS, GROUP_LEVEL, PACK_FILE_BYTES};
@@ -18,6 +21,16 @@ const FIRST_TAGS: u64 = 512;
 /// Strong bytes of the first signature of a whole basis: few blocks, met by every offset of the target.
 const COARSE_STRONG_BYTES: u8 = 5;
 
+/// Ranges of a basis that are asked for in fine blocks: each costs an answer of its own.
+const MISSING: usize = 4_096;
+
+/// What was learned of a basis.
+pub(super) struct Learned {
+    pub basis: sieve::KnownBasis,
+    /// Where large blocks of it stand in the target.
+    pub copies: Vec<KnownCopy>,
+}
+
 /// The version to send, as far as learning about a basis needs it.
 pub(super) struct Seen<'a> {
     pub content: &'a dyn ReadAt,
@@ -27,56 +40,71 @@ pub(super) struct Seen<'a> {
 
 impl DeltaThread {
     /// What the cache knows of the basis; what it does not know is asked of the receiver.
-    pub(super) fn learn_basis(&self, basis: &KnownBasis, target: Seen) -> Result<sieve::KnownBasis, Stop> {
-        if let Some(kept) = basis.hash.and_then(|hash| self.kept_basis(hash, basis.size)) {
-            return Ok(kept);
-        }
+    ///
+    /// `of`: the basis to name in questions, unless it is the one that the transfer was announced with.
+    pub(super) fn learn_basis(
+        &self,
+        basis: &KnownBasis,
+        of: Option<&Basis>,
+        target: &Seen,
+    ) -> Result<Learned, Stop> {
         let (size, index) = (basis.size, 0);
+        let learned = |groups, signatures| {
+            let basis = sieve::KnownBasis { index, size, groups, signatures };
+            Learned { basis, copies: Vec::new() }
+        };
+        if let Some(kept) = basis.hash.and_then(|hash| self.kept_basis(hash)).filter(|kept| kept.size == size)
+        {
+            return Ok(Learned { basis: kept, copies: Vec::new() });
+        }
         let Some(groups) = target.groups.filter(|_| size > PACK_FILE_BYTES) else {
             let likeness = Likeness {
                 share: 1.0,
                 edits_per_byte: 4.0 / size as f64,
                 literal_cost: literal_cost(target.content, target.size)?,
             };
-            let signatures = self.ask_fine(&[(0, size)], &likeness)?;
-            return Ok(sieve::KnownBasis { index, size, groups: None, signatures });
+            let signatures = self.ask_fine(of, &[(0, size)], &likeness)?;
+            return Ok(learned(None, signatures));
         };
-        let Some(tags) = self.ask_tags(size, groups)? else {
-            return Ok(sieve::KnownBasis { index, size, groups: None, signatures: Vec::new() });
+        let Some(tags) = self.ask_tags(of, size, groups)? else {
+            return Ok(learned(None, Vec::new()));
         };
         let own = groups.tags(tags.level);
-        let signatures = if is_elsewhere(&own, &tags) {
-            self.ask_elsewhere(size, &target)?
-        } else {
-            let cost = literal_cost(target.content, target.size)?;
-            self.ask_fine(&needed_ranges(&own, &tags, size), &Likeness::of_groups(&own, &tags, cost))?
-        };
-        Ok(sieve::KnownBasis { index, size, groups: Some(tags), signatures })
+        if is_elsewhere(&own, &tags) {
+            let (copies, signatures) = self.ask_elsewhere(of, size, target)?;
+            return Ok(Learned { copies, ..learned(Some(tags), signatures) });
+        }
+        let cost = literal_cost(target.content, target.size)?;
+        let likeness = Likeness::of_groups(&own, &tags, cost);
+        let signatures = self.ask_fine(of, &needed_ranges(&own, &tags, size), &likeness)?;
+        Ok(learned(Some(tags), signatures))
     }
 
-    fn kept_basis(&self, hash: ContentHash, size: u64) -> Option<sieve::KnownBasis> {
-        let signature = self.known.signature(&hash).filter(|signature| signature.len() == size)?;
+    /// What the cache knows of a content, as the first basis.
+    pub(super) fn kept_basis(&self, hash: ContentHash) -> Option<sieve::KnownBasis> {
+        let signature = self.known.signature(&hash)?;
+        let size = signature.len();
         let groups = self.known.groups(&hash)?;
         Some(sieve::KnownBasis { index: 0, size, groups: Some(groups.tags(0)), signatures: vec![signature] })
     }
 
     /// Tags of the basis: few at first, and finer ones where some stand in their place and some do not.
-    fn ask_tags(&self, size: u64, target: &GroupTree) -> Result<Option<GroupTags>, Stop> {
+    fn ask_tags(&self, of: Option<&Basis>, size: u64, target: &GroupTree) -> Result<Option<GroupTags>, Stop> {
         let level_of = |most: u64| (0..GROUP_LEVEL).find(|level| n_nodes(size, *level) <= most);
         let level = level_of(FIRST_TAGS).unwrap_or(GROUP_LEVEL);
-        let Some(tags) = self.ask_level(size, level)? else { return Ok(None) };
+        let Some(tags) = self.ask_level(of, size, level)? else { return Ok(None) };
         let own = target.tags(level);
         let (n_different, n_common) = differing(&own, &tags);
         if level == 0 || n_different == 0 || n_common == 0 || is_elsewhere(&own, &tags) {
             return Ok(Some(tags));
         }
         let level = level_of(ASK_GROUPS as u64).unwrap_or(GROUP_LEVEL);
-        self.ask_level(size, level)
+        self.ask_level(of, size, level)
     }
 
-    fn ask_level(&self, size: u64, level: u8) -> Result<Option<GroupTags>, Stop> {
+    fn ask_level(&self, of: Option<&Basis>, size: u64, level: u8) -> Result<Option<GroupTags>, Stop> {
         let n = n_nodes(size, level).min(ASK_GROUPS as u64) as u32;
-        self.tell(DeltaNews::Ask(Ask::Groups { level, first: 0, n }));
+        self.tell(DeltaNews::Ask(Ask::Groups { of: of.cloned(), level, first: 0, n }));
         match self.next_answer()? {
             Down::Groups { found: Some(_), tags, .. } => Ok(Some(GroupTags { level, tags: tags.into_vec() })),
             _ => Ok(None),
@@ -85,16 +113,21 @@ impl DeltaThread {
 
     /// Signatures of a basis of which nothing stands in its place: coarse blocks and samples of fine ones
     /// tell what stands elsewhere, then finer blocks of the rest, where they pay.
-    fn ask_elsewhere(&self, size: u64, target: &Seen) -> Result<Vec<RangeSignature>, Stop> {
+    fn ask_elsewhere(
+        &self,
+        of: Option<&Basis>,
+        size: u64,
+        target: &Seen,
+    ) -> Result<(Vec<KnownCopy>, Vec<RangeSignature>), Stop> {
         let block_bytes = coarse_block_bytes(size);
         let whole = questions(&[(0, size)], block_bytes, COARSE_STRONG_BYTES);
         let samples = sample_ranges(size);
         let n_whole = whole.len();
         for ranges in whole {
-            self.ask_signature(ranges, block_bytes, COARSE_STRONG_BYTES);
+            self.ask_signature(of, ranges, block_bytes, COARSE_STRONG_BYTES);
         }
         if !samples.is_empty() {
-            self.ask_signature(samples.clone(), SAMPLE_BLOCK_BYTES, SAMPLE_STRONG_BYTES);
+            self.ask_signature(of, samples.clone(), SAMPLE_BLOCK_BYTES, SAMPLE_STRONG_BYTES);
         }
         let mut coarse = Vec::new();
         for _ in 0..n_whole {
@@ -104,16 +137,21 @@ impl DeltaThread {
             true => Vec::new(),
             false => self.signature_answer(SAMPLE_BLOCK_BYTES, SAMPLE_STRONG_BYTES)?,
         };
-        let (missing, likeness) = survey(target.content, target.size, size, &coarse, &fine)?;
+        let Survey { copies, mut missing, likeness } =
+            survey(target.content, target.size, (0, size), &coarse, &fine)?;
         tracing::debug!(path = %self.want.path, ?likeness, n_missing = missing.len(), "survey of a basis");
-        coarse.extend(fine);
-        coarse.extend(self.ask_fine(&missing, &likeness)?);
-        Ok(coarse)
+        join_closest(&mut missing, MISSING);
+        Ok((copies, self.ask_fine(of, &missing, &likeness)?))
     }
 
     /// Signatures of ranges of the basis, in blocks whose size fits what is expected of them; none where
     /// they do not pay.
-    fn ask_fine(&self, ranges: &[(u64, u64)], likeness: &Likeness) -> Result<Vec<RangeSignature>, Stop> {
+    fn ask_fine(
+        &self,
+        of: Option<&Basis>,
+        ranges: &[(u64, u64)],
+        likeness: &Likeness,
+    ) -> Result<Vec<RangeSignature>, Stop> {
         let range_bytes: u64 = ranges.iter().map(|(_, len)| len).sum();
         let mut signatures = Vec::new();
         let Some((block_bytes, strong_bytes)) = request_block_bytes(range_bytes, likeness) else {
@@ -121,14 +159,14 @@ impl DeltaThread {
         };
         // One after the other: so much is asked for at a time.
         for ranges in questions(ranges, block_bytes, strong_bytes) {
-            self.ask_signature(ranges, block_bytes, strong_bytes);
+            self.ask_signature(of, ranges, block_bytes, strong_bytes);
             signatures.extend(self.signature_answer(block_bytes, strong_bytes)?);
         }
         Ok(signatures)
     }
 
-    fn ask_signature(&self, ranges: Vec<(u64, u64)>, block_bytes: u32, strong_bytes: u8) {
-        self.tell(DeltaNews::Ask(Ask::Signature { ranges, block_bytes, strong_bytes }));
+    fn ask_signature(&self, of: Option<&Basis>, ranges: Vec<(u64, u64)>, block_bytes: u32, strong_bytes: u8) {
+        self.tell(DeltaNews::Ask(Ask::Signature { of: of.cloned(), ranges, block_bytes, strong_bytes }));
     }
 
     /// The parts of one answer. What is not found, or does not hold together, is left out, and sent as it

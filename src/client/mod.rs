@@ -4,6 +4,7 @@
 //! to the receiver (`connect`) and drives one machine for each connection (`session`), with a
 //! thread for each large file (`deltas`).
 
+mod choose;
 mod connect;
 mod deltas;
 pub mod event;

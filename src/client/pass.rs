@@ -1,6 +1,7 @@
 //! Counts a pass, for the progress line and the summary.
 
 use super::event::{Change as Told, Event, Progress, Report, Scanned, Shown, Summary, What};
+use crate::delta::sieve::DeltaStats;
 use crate::model::{ContentHash, Kind, Node, RelPath, Tree};
 use crate::net::Traffic;
 use crate::plan::change::{Change, apply};
@@ -88,6 +89,16 @@ impl Pass {
         let before = self.streamed.insert(path, target_bytes).unwrap_or(0);
         self.progress.content_done += target_bytes.saturating_sub(before);
         self.tell();
+    }
+
+    /// A delta was computed, of these parts.
+    pub fn counted(&mut self, stats: &DeltaStats) {
+        let found = &mut self.summary.found;
+        found.by_groups += stats.by_groups;
+        found.by_chunks += stats.by_chunks;
+        found.by_blocks += stats.by_blocks;
+        found.zeros += stats.zeros;
+        found.literal += stats.literal;
     }
 
     /// A change is verified and durable at the destination.

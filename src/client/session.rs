@@ -15,6 +15,7 @@ use crate::proto::frame::Frames;
 use crate::proto::message::{ByeCode, ChangeId, Down, RefuseCode, RootId, RootState, ScopeId, Text, Up};
 use crate::proto::sender::{Action, Ending, News, Sender};
 use crate::server::contents::KnownContents;
+use crate::server::holdings::Holdings;
 use crate::store::Acknowledged;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -96,6 +97,7 @@ pub async fn send(ashore: &mut Ashore, sender: Sender, connection: Connection) -
         work_tell,
         pass: Pass::new(ashore.events, traffic, started),
         snapshot: None,
+        holdings: None,
         held: None,
         unsaved: None,
         saved_at: Instant::now(),
@@ -136,6 +138,7 @@ struct Session {
     work_tell: mpsc::UnboundedSender<Work>,
     pass: Pass,
     snapshot: Option<Arc<Snapshot>>,
+    holdings: Option<Arc<Holdings>>,
     held: Option<String>,
     unsaved: Option<(RootId, Tree)>,
     saved_at: Instant,
@@ -222,6 +225,7 @@ impl Session {
     fn delta_news(&mut self, id: ChangeId, news: DeltaNews) {
         let now_ms = self.now_ms();
         match news {
+            DeltaNews::Counted(stats) => self.pass.counted(&stats),
             DeltaNews::Frame(frame) => self.sender.frame(id, frame, now_ms),
             DeltaNews::Finished => self.sender.finished(id, now_ms),
             DeltaNews::Unready(unready) => self.sender.unready(id, unready, now_ms),
@@ -250,9 +254,10 @@ impl Session {
                         let _ = tell.send(Work::Batch(batch, read_batch(&root, &wants)));
                     });
                 }
-                Action::OpenDelta { id, want, basis } => {
+                Action::OpenDelta { id, want, basis, alone } => {
                     let (root, known) = (self.root(), ashore.known.clone());
-                    let delta = Delta::start(root, known, id, want, basis, self.delta_tell.clone());
+                    let holdings = (!alone).then(|| self.holdings());
+                    let delta = Delta::start(root, known, holdings, id, want, basis, self.delta_tell.clone());
                     self.deltas.insert(id, delta);
                 }
                 Action::Pull { id } => self.with_delta(id, Delta::pull),
@@ -273,6 +278,12 @@ impl Session {
     /// The source's root: the machine reads nothing before it was given a snapshot.
     fn root(&self) -> Arc<Root> {
         self.snapshot.as_ref().expect("what is read was scanned").root.clone()
+    }
+
+    /// What the destination held when the pass began.
+    fn holdings(&mut self) -> Arc<Holdings> {
+        let tree = || self.sender.destination_tree().cloned().unwrap_or_default();
+        self.holdings.get_or_insert_with(|| Arc::new(Holdings::new(tree()))).clone()
     }
 
     fn with_delta(&self, id: ChangeId, order: impl FnOnce(&Delta)) {
@@ -296,6 +307,7 @@ impl Session {
             }
             News::Destination(_) => {}
             News::Planned { changes, content_bytes, .. } => {
+                self.holdings = None;
                 if self.sender.is_dry_run() {
                     let have = self.sender.destination_tree();
                     for change in &changes {

@@ -81,12 +81,19 @@ pub fn needed_ranges(target: &GroupTags, basis: &GroupTags, basis_size: u64) -> 
             _ => ranges.push((start, end)),
         }
     }
-    join_closest(&mut ranges, ASK_RANGES);
+    join_ends(&mut ranges, ASK_RANGES);
     ranges.into_iter().map(|(start, end)| (start, end - start)).collect()
 }
 
-/// Joins the ranges (start, end) with the narrowest gaps until there are `most`.
-pub(super) fn join_closest(ranges: &mut Vec<(u64, u64)>, most: usize) {
+/// Joins the ranges (offset, length) with the narrowest gaps until there are `most`.
+pub fn join_closest(ranges: &mut Vec<(u64, u64)>, most: usize) {
+    let mut ends: Vec<(u64, u64)> = ranges.iter().map(|(start, len)| (*start, start + len)).collect();
+    join_ends(&mut ends, most);
+    *ranges = ends.into_iter().map(|(start, end)| (start, end - start)).collect();
+}
+
+/// The same for ranges (start, end).
+fn join_ends(ranges: &mut Vec<(u64, u64)>, most: usize) {
     if ranges.len() <= most {
         return;
     }

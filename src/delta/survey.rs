@@ -7,14 +7,14 @@ use std::ops::Range;
 
 use super::blocks::RangeSignature;
 use super::needs::Likeness;
-use super::sieve::ReadAt;
+use super::sieve::{KnownCopy, ReadAt};
 use super::weak::WeakTable;
 use crate::model::limits::MIB;
 
 /// Bytes of the target that are looked at together.
 const WINDOW: u64 = 2 * MIB as u64;
 /// Samples of a basis, bytes of each, and its blocks.
-const SAMPLES: u64 = 32;
+const SAMPLES: u64 = 64;
 const SAMPLE_BYTES: u64 = 8 * SAMPLE_BLOCK_BYTES as u64;
 pub const SAMPLE_BLOCK_BYTES: u32 = 509;
 pub const SAMPLE_STRONG_BYTES: u8 = 5;
@@ -41,24 +41,39 @@ pub fn coarse_block_bytes(basis_size: u64) -> u32 {
     (best.clamp(509, 65_521) as u32) | 1
 }
 
-/// What the answers tell: the ranges of the basis that do not stand in the target, by offset, and what to
-/// expect in them.
+/// What the answers tell of a basis.
+#[derive(Debug)]
+pub struct Survey {
+    /// Where its coarse blocks stand in the target, by target offset, apart from each other.
+    pub copies: Vec<KnownCopy>,
+    /// Its ranges that do not, by offset.
+    pub missing: Vec<(u64, u64)>,
+    /// What to expect in them.
+    pub likeness: Likeness,
+}
+
+/// Compares a target with the answers: a coarse signature of a whole basis, and samples in finer blocks.
+/// `index`: that of the basis.
 pub fn survey(
     target: &dyn ReadAt,
     target_size: u64,
-    basis_size: u64,
+    (index, basis_size): (u32, u64),
     coarse: &[RangeSignature],
     samples: &[RangeSignature],
-) -> io::Result<(Vec<(u64, u64)>, Likeness)> {
+) -> io::Result<Survey> {
+    let mut copies: Vec<KnownCopy> = Vec::new();
     let mut missing: Vec<(u64, u64)> = Vec::new();
-    let (mut n_found, mut n_blocks) = (0, 0);
-    let found = standing(target, 0..target_size, coarse)?;
+    let found = standing(target, 0..target_size, coarse, &mut |at, offset, len| match copies.last_mut() {
+        Some(last) if last.at + last.len == at && last.offset + last.len == offset => last.len += len,
+        _ => copies.push(KnownCopy { at, len, basis: index, offset }),
+    })?;
+    let mut stood = Stood { n_found: 0, n_blocks: 0, block_bytes: 1 };
     for (signature, found) in coarse.iter().zip(&found) {
         let block_bytes = u64::from(signature.block_bytes());
-        for (index, stands) in (0..).zip(found) {
-            n_blocks += 1;
-            n_found += u64::from(*stands);
-            let start = signature.offset() + index * block_bytes;
+        stood.block_bytes = signature.block_bytes();
+        for (block, stands) in (0..).zip(found) {
+            stood.count(*stands);
+            let start = signature.offset() + block * block_bytes;
             match missing.last_mut() {
                 _ if *stands => {}
                 Some((held, len)) if *held + *len == start => *len += block_bytes,
@@ -71,18 +86,22 @@ pub fn survey(
             missing.push((rest, signature.end() - rest));
         }
     }
-    let block_bytes = coarse.first().map_or(1, |signature| signature.block_bytes());
-    let (mut n_sampled_found, mut n_sampled) = (0, 0);
+    let (mut fine, mut whole) = (Stood::of(SAMPLE_BLOCK_BYTES), Stood::of(SAMPLE_BYTES as u32));
     for sample in samples {
         let strip = strip_of(sample, target_size, basis_size);
-        let found = standing(target, strip, std::slice::from_ref(sample))?;
-        n_sampled += found[0].len() as u64;
-        n_sampled_found += found[0].iter().filter(|stands| **stands).count() as u64;
+        let found = standing(target, strip, std::slice::from_ref(sample), &mut |_, _, _| {})?;
+        found[0].iter().for_each(|stands| fine.count(*stands));
+        whole.count(found[0].iter().all(|stands| *stands));
     }
-    let coarse = Stood { n_found, n_blocks, block_bytes };
-    let fine = Stood { n_found: n_sampled_found, n_blocks: n_sampled, block_bytes: SAMPLE_BLOCK_BYTES };
     let literal_cost = literal_cost(target, target_size)?;
-    Ok((missing, likeness(coarse, fine, literal_cost)))
+    let likeness = if samples.is_empty() || stood.n_found * 10 > stood.n_blocks * 9 {
+        Likeness { share: 1.0, edits_per_byte: stood.edits_per_byte(), literal_cost }
+    } else if fine.n_found == 0 && stood.n_found == 0 {
+        Likeness { share: 0.0, edits_per_byte: 0.0, literal_cost }
+    } else {
+        likeness(fine, whole, literal_cost)
+    };
+    Ok(Survey { copies, missing, likeness })
 }
 
 /// How many blocks of a size stood in the target.
@@ -94,29 +113,34 @@ struct Stood {
 }
 
 impl Stood {
-    /// The share that stood, where nothing found counts as half a block.
+    fn of(block_bytes: u32) -> Self {
+        Self { n_found: 0, n_blocks: 0, block_bytes }
+    }
+
+    fn count(&mut self, stands: bool) {
+        self.n_blocks += 1;
+        self.n_found += u64::from(stands);
+    }
+
+    /// The share that stood; none counts as half a block.
     fn share(self) -> f64 {
-        let n_blocks = self.n_blocks.max(1) as f64;
-        (self.n_found as f64).max(0.5).min(n_blocks - 0.5 * f64::from(self.n_found < self.n_blocks))
-            / n_blocks
+        (self.n_found as f64).max(0.5) / self.n_blocks.max(1) as f64
+    }
+
+    /// Edits where all of it is there; one at least brought us here.
+    fn edits_per_byte(self) -> f64 {
+        let all_bytes = self.n_blocks.max(1) as f64 * f64::from(self.block_bytes);
+        (-self.share().min(1.0).ln() / f64::from(self.block_bytes)).max(1.0 / all_bytes)
     }
 }
 
-/// Solves share x exp(-edits x block) for the two block sizes.
-fn likeness(coarse: Stood, fine: Stood, literal_cost: f64) -> Likeness {
-    let stood = coarse.share();
-    if fine.n_blocks == 0 || stood > 0.9 {
-        // Few edits, and all of it is there; at least one edit brought us here.
-        let one = 1.0 / (coarse.n_blocks.max(1) as f64 * f64::from(coarse.block_bytes));
-        let edits_per_byte = (-stood.min(1.0).ln() / f64::from(coarse.block_bytes)).max(one);
-        return Likeness { share: 1.0, edits_per_byte, literal_cost };
-    }
-    if fine.n_found == 0 && coarse.n_found == 0 {
-        return Likeness { share: 0.0, edits_per_byte: 0.0, literal_cost };
-    }
-    let stood_fine = fine.share().max(stood);
-    let apart = f64::from(coarse.block_bytes) - f64::from(fine.block_bytes);
-    let edits_per_byte = (stood_fine / stood).ln() / apart.max(1.0);
+/// Solves share x exp(-edits x block) for two block sizes.
+fn likeness(fine: Stood, whole: Stood, literal_cost: f64) -> Likeness {
+    let (stood_fine, stood) = (fine.share().max(whole.share()), whole.share());
+    let apart = f64::from(whole.block_bytes) - f64::from(fine.block_bytes);
+    // Of so few samples some are always missed: one is as good as half missed.
+    let least = 0.5 / whole.n_blocks.max(1) as f64 / f64::from(whole.block_bytes);
+    let edits_per_byte = ((stood_fine / stood).ln() / apart).max(least);
     let share = (stood_fine * (edits_per_byte * f64::from(fine.block_bytes)).exp()).min(1.0);
     Likeness { share, edits_per_byte, literal_cost }
 }
@@ -129,11 +153,13 @@ fn strip_of(sample: &RangeSignature, target_size: u64, basis_size: u64) -> Range
     low.saturating_sub(STRIP_BYTES).min(target_size)..high.saturating_add(STRIP_BYTES).min(target_size)
 }
 
-/// Which whole blocks of signatures of one block size stand anywhere in a range of the target.
+/// Which whole blocks of signatures of one block size stand anywhere in a range of the target; tells of each
+/// run of them where it stands there and in the basis, and how long it is.
 fn standing(
     target: &dyn ReadAt,
     range: Range<u64>,
     signatures: &[RangeSignature],
+    tell: &mut dyn FnMut(u64, u64, u64),
 ) -> io::Result<Vec<Vec<bool>>> {
     let mut found: Vec<Vec<bool>> =
         signatures.iter().map(|signature| vec![false; signature.n_blocks()]).collect();
@@ -173,6 +199,8 @@ fn standing(
             let n_whole = signatures[signature].n_blocks() - block;
             let run = equal.iter().take(n_whole).take_while(|equal| **equal).count().max(1);
             found[signature][block..block + run].fill(true);
+            let offset = signatures[signature].offset() + (block * block_bytes) as u64;
+            tell(at + here as u64, offset, (run * block_bytes) as u64);
             here += run * block_bytes;
         }
         if at + held as u64 >= range.end {
@@ -235,7 +263,13 @@ mod tests {
             RangeSignature::compute(offset, bytes, SAMPLE_BLOCK_BYTES, SAMPLE_STRONG_BYTES)
         };
         let samples: Vec<_> = sample_ranges(size).into_iter().map(sign).collect();
-        survey(&target, target.len() as u64, size, &[coarse], &samples).unwrap()
+        let Survey { copies, missing, likeness } =
+            survey(&target, target.len() as u64, (0, size), &[coarse], &samples).unwrap();
+        for copy in copies {
+            let (at, offset, len) = (copy.at as usize, copy.offset as usize, copy.len as usize);
+            assert!(target[at..at + len] == basis[offset..offset + len]);
+        }
+        (missing, likeness)
     }
 
     #[test]
@@ -269,7 +303,7 @@ mod tests {
         let basis = noise(3 * MIB, 5);
         let target = [b"shift", &basis[..]].concat();
         let signatures = [RangeSignature::compute(0, &basis, 10_007, 8)];
-        let found = standing(&target, 0..target.len() as u64, &signatures).unwrap();
+        let found = standing(&target, 0..target.len() as u64, &signatures, &mut |_, _, _| {}).unwrap();
         assert!(found[0].iter().all(|stands| *stands));
         assert_eq!(found[0].len(), basis.len() / 10_007);
     }

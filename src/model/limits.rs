@@ -29,6 +29,9 @@ pub const CHUNK_BYTES_MIN: usize = 16 * KIB;
 pub const CHUNK_BYTES: usize = 64 * KIB;
 pub const CHUNK_BYTES_MAX: usize = 256 * KIB;
 
+/// Chunks of all contents that are held in memory to find them by name; of more, a sample.
+pub const TABLE_CHUNKS: usize = 1 << 19;
+
 /// Body of a frame.
 pub const FRAME_BYTES: usize = 256 * KIB;
 /// Plain bytes of a segment.

@@ -1,20 +1,31 @@
 //! Answers to questions about contents: group hashes and block signatures of a basis.
 
+use super::holdings::Holdings;
 use super::shore::Shore;
 use super::stage::{open_basis, read_full, read_small};
 use crate::delta::blocks::{RangeSignature, entry_bytes};
+use crate::delta::chunks::ChunkMap;
+use crate::delta::find::Finder;
 use crate::delta::groups::{GroupTags, GroupTree};
 use crate::delta::index::Indexer;
 use crate::delta::small;
 use crate::disk::File;
-use crate::model::limits::{MIB, OP_BYTES};
-use crate::model::{ContentHash, List};
-use crate::proto::message::{AskedFile, BlockNames, ContentFound, Down, RequestId};
+use crate::model::limits::{GIB, LIST_ITEMS, MIB, OP_BYTES};
+use crate::model::{ContentHash, List, Tag};
+use crate::proto::message::{AskedFile, BlockNames, ContentFound, Down, HaveChunk, RequestId};
 use crate::proto::receiver::{BasisRef, Question};
 use std::io;
 
+/// Bytes of files without a chunk map that are cut in a session, when chunks are asked for: some seconds.
+const CUT_BYTES: u64 = 2 * GIB;
+
 /// Answers a question, in as many parts as it takes; "not found" when the basis is another by now.
-pub fn answer(shore: &Shore, question: Question, tell: &mut dyn FnMut(Down)) {
+pub fn answer(
+    shore: &Shore,
+    holdings: &mut Option<Holdings>,
+    question: Question,
+    tell: &mut dyn FnMut(Down),
+) {
     match question {
         Question::Groups { request, basis, level, first, n } => {
             let found = groups_of(shore, &basis);
@@ -39,6 +50,10 @@ pub fn answer(shore: &Shore, question: Question, tell: &mut dyn FnMut(Down)) {
             let files = files.iter().map(|(basis, asked)| block_names(shore, basis.as_ref()?, asked));
             tell(Down::Blocks { request, files: List::new(files.collect()) });
         }
+        Question::Have { request, tags, tree } => {
+            let holdings = holdings.get_or_insert_with(|| Holdings::new(tree));
+            tell(Down::Have { request, found: List::new(have(shore, holdings, tags)) });
+        }
     }
 }
 
@@ -53,20 +68,45 @@ fn block_names(shore: &Shore, basis: &BasisRef, asked: &AskedFile) -> Option<Blo
     Some(BlockNames(names))
 }
 
+/// Where chunks stand in the contents of the destination. Those of the first question of a session are
+/// gathered once: what is gone by the time that it is used is refused there.
+fn have(shore: &Shore, holdings: &Holdings, mut tags: Vec<Tag>) -> Vec<HaveChunk> {
+    tags.truncate(LIST_ITEMS);
+    let mut budget = CUT_BYTES;
+    let held = holdings.held_with(&shore.known, &mut |path, leaf| {
+        budget = budget.checked_sub(leaf.size)?;
+        chunks_of(shore, &BasisRef { path: path.clone(), leaf: *leaf })
+    });
+    let mut finder = Finder::of_tags(&tags);
+    finder.look_up(&held.table, |hash| shore.known.chunks(hash));
+    let found = finder.found().map(|(index, hash, offset, len)| HaveChunk { index, hash, offset, len });
+    found.collect()
+}
+
+/// Cuts a file of which no chunk map is kept yet: nobody asks for one in the steady state, so none is made
+/// before.
+fn chunks_of(shore: &Shore, basis: &BasisRef) -> Option<ChunkMap> {
+    let file = open_basis(&shore.destination, basis)?;
+    let mut index = index_file(&file, Indexer::new(basis.leaf.size)).ok()?;
+    // Of the rest only the hash is of use here.
+    index.signature = None;
+    shore.known.keep(&index);
+    index.chunks.filter(|_| Some(index.hash) == basis.leaf.content.whole())
+}
+
 fn groups_of(shore: &Shore, basis: &BasisRef) -> Option<(ContentHash, GroupTree)> {
     let hash = basis.leaf.content.whole()?;
     if let Some(groups) = shore.known.groups(&hash) {
         return Some((hash, groups));
     }
     let file = open_basis(&shore.destination, basis)?;
-    let index = index_file(&file).ok()?;
+    let index = index_file(&file, Indexer::hash_only()).ok()?;
     shore.known.keep(&index);
     (index.hash == hash).then_some(())?;
     Some((hash, index.groups?))
 }
 
-fn index_file(file: &File) -> io::Result<crate::delta::index::ContentIndex> {
-    let mut indexer = Indexer::hash_only();
+fn index_file(file: &File, mut indexer: Indexer) -> io::Result<crate::delta::index::ContentIndex> {
     let mut buffer = vec![0; MIB];
     let mut at = 0;
     loop {

@@ -10,6 +10,7 @@ mod commit;
 pub mod contents;
 mod greet;
 mod hasher;
+pub mod holdings;
 mod lease;
 mod listen;
 pub mod options;

@@ -1,6 +1,7 @@
 //! The thread that touches the destination: it does what the receiver's machine asks, in order.
 
 use super::hasher::Hasher;
+use super::holdings::Holdings;
 use super::shore::Shore;
 use super::stage::{Sealed, Stage};
 use super::{asks, commit};
@@ -60,6 +61,8 @@ pub struct Worker {
     scope: ScopeId,
     stage: Stage,
     hasher: Option<Hasher>,
+    /// The chunks of all contents, since somebody asked for some.
+    holdings: Option<Holdings>,
     answers: UnboundedSender<Answer>,
     progress: Arc<Progress>,
     stop: Arc<AtomicBool>,
@@ -74,7 +77,7 @@ impl Worker {
         stop: Arc<AtomicBool>,
     ) -> Self {
         let stage = Stage::new(stop.clone());
-        Self { shore, scope, stage, hasher: None, answers, progress, stop }
+        Self { shore, scope, stage, hasher: None, holdings: None, answers, progress, stop }
     }
 
     /// Works until the session ends; then throws away what was not committed.
@@ -154,9 +157,12 @@ impl Worker {
                 let results = commit::commit(&self.shore, &mut self.stage, steps, &dirs);
                 self.answer(Answer::Committed(results));
             }
-            Action::Ask(question) => asks::answer(&self.shore, question, &mut |down| {
-                self.answer(Answer::Down(Box::new(down)));
-            }),
+            Action::Ask(question) => {
+                let answers = &self.answers;
+                asks::answer(&self.shore, &mut self.holdings, question, &mut |down| {
+                    let _ = answers.send(Answer::Down(Box::new(down)));
+                });
+            }
             Action::SaveLeft(left) => {
                 if let Err(error) = self.shore.known.cache().set_left(&self.scope, &left) {
                     tracing::warn!(%error, "the names set aside are not kept");

@@ -318,6 +318,7 @@ impl Disk {
                 };
                 Down::Blocks { request, files: List::new(files.iter().map(names).collect()) }
             }
+            Question::Have { request, .. } => Down::Have { request, found: List::default() },
         }
     }
 

@@ -132,7 +132,7 @@ impl Files {
                 let read = wants.iter().map(|want| self.read(want)).collect();
                 replies.push(Reply::Batch(batch, read));
             }
-            Action::OpenDelta { id, want, basis } => {
+            Action::OpenDelta { id, want, basis, .. } => {
                 let delta = Delta {
                     want,
                     at: 0,
@@ -218,7 +218,7 @@ impl Files {
         if known.is_none() && basis.is_some() && delta.tags.is_none() {
             delta.is_pulled = true;
             if !std::mem::replace(&mut delta.has_asked, true) {
-                replies.push(Reply::Ask(id, Ask::Groups { level: 0, first: 0, n: 8_192 }));
+                replies.push(Reply::Ask(id, Ask::Groups { of: None, level: 0, first: 0, n: 8_192 }));
             }
             return;
         }

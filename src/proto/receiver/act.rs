@@ -1,12 +1,12 @@
 //! What the receiver's machine asks of the disk.
 
 use crate::delta::ops::Op;
-use crate::model::{ContentHash, Kind, Leaf, Meta, RelPath, Time, Tree};
+use crate::model::{ContentHash, Kind, Leaf, Meta, RelPath, Tag, Time, Tree};
 use crate::proto::message::{AskedFile, ChangeId, Down, PackBody, RequestId, Target};
 use std::collections::BTreeSet;
 
 /// One thing to do. The disk does them in order and answers as said at each.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Action {
     Send(Down),
     /// Walk the destination; answered by `walked`, then `hashed` for each content that was not
@@ -111,8 +111,8 @@ pub enum Step {
     Remove { path: RelPath, expect: Expect },
 }
 
-/// A question about a content that the destination holds.
-#[derive(Clone, Debug, PartialEq)]
+/// A question about contents that the destination holds.
+#[derive(Clone, Debug)]
 pub enum Question {
     Groups {
         request: RequestId,
@@ -132,6 +132,12 @@ pub enum Question {
     Blocks {
         request: RequestId,
         files: Vec<(Option<BasisRef>, AskedFile)>,
+    },
+    /// Where these chunks stand in the files of a tree.
+    Have {
+        request: RequestId,
+        tags: Vec<Tag>,
+        tree: Tree,
     },
 }
 

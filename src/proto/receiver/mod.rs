@@ -222,10 +222,7 @@ impl Receiver {
                 self.ask_signature(request, &basis, &ranges, block_bytes, strong_bytes)
             }
             Up::AskBlocks { request, files } => self.ask_blocks(request, files),
-            Up::AskHave { request, .. } => {
-                self.send(Down::Have { request, found: List::default() });
-                Ok(())
-            }
+            Up::AskHave { request, tags } => self.ask_have(request, tags.into_vec()),
             Up::Check { request, deep } => {
                 self.rewalk = Some((RootReason::Check(request), deep));
                 self.pump();

@@ -5,7 +5,7 @@ use super::{Action, BasisRef, Breach, Question, Receiver};
 use crate::delta::blocks::check_sizes;
 use crate::delta::ops::{Basis, Op};
 use crate::model::limits::*;
-use crate::model::{ContentHash, Kind, List, Meta, Node, RelPath, Tree};
+use crate::model::{ContentHash, Kind, List, Meta, Node, RelPath, Tag, Tree};
 use crate::proto::message::*;
 use std::collections::HashMap;
 
@@ -276,6 +276,11 @@ impl Receiver {
         self.n_asks += 1;
         self.actions.push_back(Action::Ask(question));
         Ok(())
+    }
+
+    pub(super) fn ask_have(&mut self, request: RequestId, tags: Vec<Tag>) -> Result<(), Breach> {
+        let tree = self.issued.clone();
+        self.put_question(Question::Have { request, tags, tree })
     }
 
     pub(super) fn ask_groups(

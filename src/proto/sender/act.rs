@@ -1,7 +1,7 @@
 //! What the sender's machine asks of the floor above, and what it tells it.
 
 use crate::delta::ops::{Basis, Op};
-use crate::model::{ContentHash, Leaf, RelPath, Tree};
+use crate::model::{ContentHash, Leaf, RelPath, Tag, Tree};
 use crate::plan::change::Change;
 use crate::plan::guard::RootChange;
 use crate::proto::message::{ChangeId, Down, Refusal, RefuseCode, RootId, RootState, Up};
@@ -31,6 +31,8 @@ pub enum Action {
         id: ChangeId,
         want: Want,
         basis: Option<KnownBasis>,
+        /// No other content may be leant on: the last try was refused for that.
+        alone: bool,
     },
     /// One more frame is wanted, at most [`OP_BYTES`](crate::model::limits::OP_BYTES) of content. It
     /// may wait until the link has sent what stands before it, and whatever is to be sent meanwhile
@@ -86,11 +88,26 @@ pub enum Unready {
     Unreadable(String),
 }
 
-/// A question of a transfer to the receiver; the machine numbers it.
+/// A question of a transfer to the receiver; the machine numbers it. Without `of` it is about the basis that
+/// the transfer was announced with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
-    Groups { level: u8, first: u64, n: u32 },
-    Signature { ranges: Vec<(u64, u64)>, block_bytes: u32, strong_bytes: u8 },
+    Groups {
+        of: Option<Basis>,
+        level: u8,
+        first: u64,
+        n: u32,
+    },
+    Signature {
+        of: Option<Basis>,
+        ranges: Vec<(u64, u64)>,
+        block_bytes: u32,
+        strong_bytes: u8,
+    },
+    /// Which of these chunks the destination holds; [`LIST_ITEMS`](crate::model::limits::LIST_ITEMS) at most.
+    Have {
+        tags: Vec<Tag>,
+    },
 }
 
 /// A frame of a delta.

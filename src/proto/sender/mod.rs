@@ -294,9 +294,11 @@ impl Sender {
             Down::Welcome(welcome) => self.welcomed(&welcome)?,
             Down::Root { state, .. } => self.root(state),
             Down::Listing(listing) => self.listing(*listing)?,
-            Down::Groups { request, .. } | Down::Signature { request, .. } => self.answer(request, down)?,
+            Down::Groups { request, .. } | Down::Signature { request, .. } | Down::Have { request, .. } => {
+                self.answer(request, down)?
+            }
             Down::Blocks { request, files } => self.names(request, files)?,
-            Down::Have { .. } | Down::Answer { .. } => {}
+            Down::Answer { .. } => {}
             Down::Mismatch { id, round, level, values, .. } => {
                 self.mismatch(id, round, level, values.into_vec())?
             }

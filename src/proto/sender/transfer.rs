@@ -78,8 +78,9 @@ impl Sender {
         };
         self.streams.insert(id, stream);
         self.send_change(id, vec![Some(change)], Up::Put(Box::new(put)));
+        let alone = self.without_basis.contains(&want.path);
         let want = self.as_scanned(&want);
-        self.actions.push_back(Action::OpenDelta { id, want, basis });
+        self.actions.push_back(Action::OpenDelta { id, want, basis, alone });
     }
 
     /// The content that a file is most like: the same content elsewhere, else what its path holds.
@@ -178,16 +179,22 @@ impl Sender {
 
     /// A transfer has a question to the receiver.
     pub fn ask(&mut self, id: ChangeId, ask: Ask) {
-        let Some(basis) = self.streams.get(&id).and_then(|stream| stream.basis.clone()) else { return };
+        let Some(stream) = self.streams.get(&id) else { return };
+        let basis_of = |of: Option<Basis>| of.or_else(|| stream.basis.clone());
         let request = self.next_request;
-        self.next_request += 1;
-        self.asked.insert(request, (id, 0));
         let up = match ask {
-            Ask::Groups { level, first, n } => Up::AskGroups { request, basis, level, first, n },
-            Ask::Signature { ranges, block_bytes, strong_bytes } => {
+            Ask::Groups { of, level, first, n } => {
+                let Some(basis) = basis_of(of) else { return };
+                Up::AskGroups { request, basis, level, first, n }
+            }
+            Ask::Signature { of, ranges, block_bytes, strong_bytes } => {
+                let Some(basis) = basis_of(of) else { return };
                 Up::AskSignature { request, basis, ranges: List::new(ranges), block_bytes, strong_bytes }
             }
+            Ask::Have { tags } => Up::AskHave { request, tags: List::new(tags) },
         };
+        self.next_request += 1;
+        self.asked.insert(request, (id, 0));
         self.send(up);
     }
 
