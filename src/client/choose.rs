@@ -34,10 +34,12 @@ pub(super) struct Leaning {
 }
 
 impl DeltaThread {
-    /// Adds to the basis that was announced, if there is one, what stands elsewhere at the destination.
+    /// Adds to the first basis that was announced, if there is one, what stands elsewhere at the destination.
+    /// `n_named`: how many were announced.
     pub(super) fn lean(
         &self,
         named: Option<(Option<ContentHash>, Learned)>,
+        n_named: u32,
         holdings: Option<&Holdings>,
         target: &Seen,
     ) -> Result<Leaning, Stop> {
@@ -47,7 +49,6 @@ impl DeltaThread {
             leaning.bases.push(learned.basis);
             leaning.copies = learned.copies;
         }
-        let n_named = leaning.bases.len() as u32;
         let map = self.want.leaf.content.whole().and_then(|hash| self.known.chunks(&hash));
         let Some(map) = map else { return Ok(leaning) };
         let is_open = open_in(&leaning, target);

@@ -4,8 +4,8 @@ use super::choose::Leaning;
 use super::learn::Seen;
 use crate::delta::groups::{GroupTree, n_nodes, node_bytes};
 use crate::delta::index::Indexer;
-use crate::delta::ops::Op;
-use crate::delta::sieve::{Against, DeltaError, DeltaStats, ReadAt, Target, sieve};
+use crate::delta::ops::{Basis, Op};
+use crate::delta::sieve::{self, Against, DeltaError, DeltaStats, ReadAt, Target, sieve};
 use crate::disk::{File, Root};
 use crate::model::limits::{DELTA_AIM_BYTES, GROUP_LEVEL, MIB, PACK_FILE_BYTES};
 use crate::model::{ContentHash, RelPath};
@@ -49,13 +49,13 @@ impl Delta {
         holdings: Option<Arc<Holdings>>,
         id: ChangeId,
         want: Want,
-        basis: Option<KnownBasis>,
+        (bases, start): (Vec<KnownBasis>, u64),
         news: UnboundedSender<(ChangeId, DeltaNews)>,
     ) -> Self {
         let (orders, taken) = channel();
         std::thread::spawn(move || {
             let thread = DeltaThread { root, known, id, want, orders: taken, n_pulled: Cell::new(0), news };
-            if let Err(Stop::Unready(unready)) = thread.run(basis, holdings.as_deref()) {
+            if let Err(Stop::Unready(unready)) = thread.run(&bases, start, holdings.as_deref()) {
                 thread.tell(DeltaNews::Unready(unready));
             }
         });
@@ -120,11 +120,12 @@ impl DeltaThread {
         let _ = self.news.send((self.id, news));
     }
 
-    fn run(&self, basis: Option<KnownBasis>, holdings: Option<&Holdings>) -> Result<(), Stop> {
+    fn run(&self, bases: &[KnownBasis], start: u64, holdings: Option<&Holdings>) -> Result<(), Stop> {
         let hash = self.want.leaf.content.whole().ok_or(Stop::Closed)?;
         let size = self.want.leaf.size;
-        if basis.as_ref().is_some_and(|basis| basis.hash == Some(hash) && basis.size == size) {
-            self.emit(0, vec![Op::Same { len: size }])?;
+        let is_whole = |basis: &KnownBasis| basis.hash == Some(hash) && basis.size == size;
+        if bases.first().is_some_and(is_whole) {
+            self.emit(start, vec![Op::Same { len: size - start }])?;
             self.tell(DeltaNews::Finished);
             return self.repairs(None);
         }
@@ -134,11 +135,7 @@ impl DeltaThread {
         }
         let groups = self.groups(&source, hash)?;
         let seen = Seen { content: &source, size, groups: groups.as_ref() };
-        let named = match basis {
-            Some(basis) => Some((basis.hash, self.learn_basis(&basis, None, &seen)?)),
-            None => None,
-        };
-        let leaning = self.lean(named, holdings, &seen)?;
+        let leaning = self.lean_on_all(bases, holdings, &seen)?;
         let holes: Vec<Range<u64>> = source
             .0
             .holes()
@@ -153,7 +150,7 @@ impl DeltaThread {
         };
         let Leaning { bases, copies, added } = &leaning;
         let against = Against { bases, copies, added };
-        match sieve(target, against, 0, &mut emit) {
+        match sieve(target, against, start, &mut emit) {
             Ok(stats) => {
                 tracing::debug!(path = %self.want.path, ?stats, "delta");
                 self.tell(DeltaNews::Counted(stats));
@@ -166,6 +163,30 @@ impl DeltaThread {
             }
         }
         self.repairs(groups.as_ref())
+    }
+
+    /// All that the target may lean on: the bases that were announced, and what stands elsewhere.
+    fn lean_on_all(
+        &self,
+        bases: &[KnownBasis],
+        holdings: Option<&Holdings>,
+        seen: &Seen,
+    ) -> Result<Leaning, Stop> {
+        let named = match bases.first() {
+            Some(basis) => {
+                // Beyond what came of a content, nothing of it may be named.
+                let is_partial = matches!(basis.basis, Basis::Partial { .. });
+                let hash = basis.hash.filter(|_| !is_partial);
+                Some((hash, self.learn_basis(basis, None, seen)?))
+            }
+            None => None,
+        };
+        let mut leaning = self.lean(named, bases.len() as u32, holdings, seen)?;
+        for (basis, index) in bases.iter().zip(0..).skip(1) {
+            let learned = self.learn_basis(basis, Some(&basis.basis), seen)?;
+            leaning.bases.push(sieve::KnownBasis { index, ..learned.basis });
+        }
+        Ok(leaning)
     }
 
     /// Waits until a frame is wanted, and lets it go.

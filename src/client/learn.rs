@@ -1,8 +1,8 @@
 //! What a delta's thread learns of a basis: from the cache, else from the receiver, coarse to fine.
 
 use super::deltas::{DeltaNews, DeltaThread, Stop};
-use crate::delta::blocks::RangeSignature;
-use crate::delta::groups::{GroupTags, GroupTree, n_nodes};
+use crate::delta::blocks::{RangeSignature, entry_bytes};
+use crate::delta::groups::{GroupTags, GroupTree, n_nodes, node_bytes};
 use crate::delta::needs::{
     Likeness, differing, is_elsewhere, join_closest, needed_ranges, questions, request_block_bytes,
 };
@@ -53,8 +53,10 @@ impl DeltaThread {
             let basis = sieve::KnownBasis { index, size, groups, signatures };
             Learned { basis, copies: Vec::new() }
         };
-        if let Some(kept) = basis.hash.and_then(|hash| self.kept_basis(hash)).filter(|kept| kept.size == size)
-        {
+        let is_partial = matches!(basis.basis, Basis::Partial { .. });
+        let kept = basis.hash.and_then(|hash| self.kept_basis(hash));
+        let kept = kept.and_then(|kept| if is_partial { beginning(kept, size) } else { Some(kept) });
+        if let Some(kept) = kept.filter(|kept| kept.size == size) {
             return Ok(Learned { basis: kept, copies: Vec::new() });
         }
         let Some(groups) = target.groups.filter(|_| size > PACK_FILE_BYTES) else {
@@ -188,4 +190,22 @@ impl DeltaThread {
             }
         }
     }
+}
+
+/// What is known of a content, cut to its first `size` bytes: groups and blocks that lie in them.
+fn beginning(whole: sieve::KnownBasis, size: u64) -> Option<sieve::KnownBasis> {
+    if size >= whole.size {
+        return (size == whole.size).then_some(whole);
+    }
+    let mut groups = whole.groups?;
+    groups.tags.truncate((size / node_bytes(groups.level)) as usize);
+    let cut = |signature: &RangeSignature| {
+        let (block, strong_bytes) = (signature.block_bytes(), signature.strong_bytes());
+        let n_blocks = size / u64::from(block);
+        let n_bytes = n_blocks as usize * entry_bytes(strong_bytes);
+        let entries = signature.entries().get(..n_bytes)?.to_vec();
+        RangeSignature::parse(0, n_blocks * u64::from(block), block, strong_bytes, entries).ok()
+    };
+    let signatures = whole.signatures.iter().filter_map(cut).collect();
+    Some(sieve::KnownBasis { index: whole.index, size, groups: Some(groups), signatures })
 }

@@ -254,10 +254,11 @@ impl Session {
                         let _ = tell.send(Work::Batch(batch, read_batch(&root, &wants)));
                     });
                 }
-                Action::OpenDelta { id, want, basis, alone } => {
+                Action::OpenDelta { id, want, bases, start, alone } => {
                     let (root, known) = (self.root(), ashore.known.clone());
                     let holdings = (!alone).then(|| self.holdings());
-                    let delta = Delta::start(root, known, holdings, id, want, basis, self.delta_tell.clone());
+                    let tell = self.delta_tell.clone();
+                    let delta = Delta::start(root, known, holdings, id, want, (bases, start), tell);
                     self.deltas.insert(id, delta);
                 }
                 Action::Pull { id } => self.with_delta(id, Delta::pull),

@@ -96,6 +96,21 @@ impl Indexer {
         Self { size: 0, values: Vec::new(), group: Hasher::new(), group_bytes: 0, kept: None }
     }
 
+    /// Goes on behind whole groups of which only the values are known; for hash and group tree alone.
+    pub fn resume(values: Vec<ChainingValue>) -> Self {
+        Self { size: values.len() as u64 * GROUP, values, ..Self::hash_only() }
+    }
+
+    /// Values of the whole groups so far, but for the one that [`Indexer::open_value`] gives.
+    pub fn values(&self) -> &[ChainingValue] {
+        &self.values
+    }
+
+    /// Value of the last group, if it is whole and still open: more may come, or it may be all.
+    pub fn open_value(&self) -> Option<ChainingValue> {
+        (self.group_bytes == GROUP_BYTES).then(|| self.group.finalize_non_root())
+    }
+
     /// Takes the next bytes. Pieces of 1 MiB and more are worked on by all cores.
     pub fn update(&mut self, bytes: &[u8]) {
         self.update_on(bytes, n_cores());

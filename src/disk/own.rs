@@ -6,6 +6,7 @@
 
 use super::error::DestinationError;
 use super::lock::Lock;
+use super::partial::{PartialId, partial_of};
 use super::removal::names;
 use super::root::Root;
 use super::stat::{Stat, now};
@@ -81,10 +82,15 @@ impl OwnFolder {
         &self.trash
     }
 
-    /// Removes what an earlier run left in the stage, except files whose number `keeps` says;
-    /// returns how many entries went. Only for the start.
-    pub fn sweep_stage(&self, keeps: &dyn Fn(u64) -> bool) -> Result<u64, DestinationError> {
-        let kept = |name: &[u8], _: &Stat| stage_number(name).is_some_and(keeps);
+    /// Removes what an earlier run left in the stage, except files whose number `keeps` says and
+    /// partials of these names; returns how many entries went. Only for the start.
+    pub fn sweep_stage(
+        &self,
+        keeps: &dyn Fn(u64) -> bool,
+        partials: &[PartialId],
+    ) -> Result<u64, DestinationError> {
+        let is_partial = |name: &[u8]| partial_of(name).is_some_and(|id| partials.contains(&id));
+        let kept = |name: &[u8], _: &Stat| stage_number(name).is_some_and(keeps) || is_partial(name);
         self.sweep(self.stage.as_fd(), "the stage", &kept, &AtomicBool::new(false))
     }
 

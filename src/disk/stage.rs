@@ -56,16 +56,25 @@ pub struct NotInstalled {
 impl StagedFile {
     /// Makes an empty file, mode 0600, under a number that is not in use.
     pub fn create(own: &OwnFolder, id: u64) -> Result<Self, DestinationError> {
-        Self::open(own, id, OFlags::CREATE | OFlags::EXCL)
+        Self::create_as(own, format!("{id:016x}"))
+    }
+
+    /// The same under a name that is not in use.
+    pub(super) fn create_as(own: &OwnFolder, name: String) -> Result<Self, DestinationError> {
+        Self::open(own, name, OFlags::CREATE | OFlags::EXCL)
     }
 
     /// Opens one that was kept; writing goes on at its end.
     pub fn reopen(own: &OwnFolder, id: u64) -> Result<Self, DestinationError> {
-        Self::open(own, id, OFlags::empty())
+        Self::reopen_as(own, format!("{id:016x}"))
     }
 
-    fn open(own: &OwnFolder, id: u64, flags: OFlags) -> Result<Self, DestinationError> {
-        let name = format!("{id:016x}");
+    /// The same under its name.
+    pub(super) fn reopen_as(own: &OwnFolder, name: String) -> Result<Self, DestinationError> {
+        Self::open(own, name, OFlags::empty())
+    }
+
+    fn open(own: &OwnFolder, name: String, flags: OFlags) -> Result<Self, DestinationError> {
         let flags = flags | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fail = |errno| DestinationError::of(&format!("stage/{name}"), errno, own.stage.as_fd());
         let fd = sys::openat(&*own.stage, &*name, flags, Mode::RUSR | Mode::WUSR).map_err(fail)?;

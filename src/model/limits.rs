@@ -141,6 +141,19 @@ pub const SPACE_LOOK_MS_MAX: u64 = 32_000;
 pub const SPACE_BACK_BYTES: u64 = MIB as u64;
 pub const SPACE_BACK_INODES: u64 = 16;
 
+/// Transfers from here on leave a record of what came, so that they can be resumed after a kill.
+pub const PARTIAL_BYTES: u64 = MIB as u64;
+/// Partials in a greeting, and kept of one connection.
+pub const PARTIALS: usize = 64;
+/// A record of a partial is written after so much more has come, or so much later.
+pub const PARTIAL_NOTE_BYTES: u64 = 256 * KIB as u64;
+pub const PARTIAL_NOTE_MS: u64 = 1_000;
+/// The same for making all of it durable, in the background.
+pub const PARTIAL_SYNC_BYTES: u64 = 64 * MIB as u64;
+pub const PARTIAL_SYNC_MS: u64 = 10_000;
+/// Partials that nobody came back for go after a week.
+pub const PARTIAL_SECS: i64 = 7 * 24 * 3_600;
+
 /// Runs of zeros from here on become holes at the destination.
 pub const HOLE_BYTES: usize = 64 * KIB;
 
@@ -166,6 +179,7 @@ const _: () = {
     assert!(SMALL_BLOCK_BYTES.is_multiple_of(SMALL_FINE_BYTES));
     assert!(WINDOW_BYTES.is_multiple_of(GROUP_BYTES));
     assert!(HOLE_BYTES == GROUP_BYTES, "holes are found group by group");
+    assert!(PARTIAL_NOTE_BYTES < PARTIAL_BYTES, "a kill costs less than the least partial");
     assert!(ASK_GROUPS * 8 <= OP_BYTES);
     assert!(MISMATCH_HASHES * 32 <= OP_BYTES);
     assert!((BLOCK_BYTES_MAX as usize) < WINDOW_BYTES);

@@ -2,16 +2,16 @@
 
 use super::holdings::Holdings;
 use super::shore::Shore;
-use super::stage::{open_basis, read_full, read_small};
+use super::stage::{Stage, open_file, read_full, read_small};
 use crate::delta::blocks::{RangeSignature, entry_bytes};
 use crate::delta::chunks::ChunkMap;
 use crate::delta::find::Finder;
 use crate::delta::groups::{GroupTags, GroupTree};
-use crate::delta::index::Indexer;
+use crate::delta::index::{ContentIndex, Indexer};
 use crate::delta::small;
 use crate::disk::File;
 use crate::model::limits::{GIB, LIST_ITEMS, MIB, OP_BYTES};
-use crate::model::{ContentHash, List, Tag};
+use crate::model::{ContentHash, Leaf, List, RelPath, Tag};
 use crate::proto::message::{AskedFile, BlockNames, ContentFound, Down, HaveChunk, RequestId};
 use crate::proto::receiver::{BasisRef, Question};
 use std::io;
@@ -22,17 +22,18 @@ const CUT_BYTES: u64 = 2 * GIB;
 /// Answers a question, in as many parts as it takes; "not found" when the basis is another by now.
 pub fn answer(
     shore: &Shore,
+    stage: &mut Stage,
     holdings: &mut Option<Holdings>,
     question: Question,
     tell: &mut dyn FnMut(Down),
 ) {
     match question {
         Question::Groups { request, basis, level, first, n } => {
-            let found = groups_of(shore, &basis);
+            let found = groups_of(shore, stage, &basis);
             let part = |(hash, tags): (ContentHash, GroupTags)| {
                 let first = usize::try_from(first).unwrap_or(usize::MAX).min(tags.tags.len());
                 let last = first.saturating_add(n as usize).min(tags.tags.len());
-                (ContentFound { hash, size: basis.leaf.size }, tags.tags[first..last].to_vec())
+                (ContentFound { hash, size: basis.size() }, tags.tags[first..last].to_vec())
             };
             let (found, tags) = match found.map(|(hash, groups)| part((hash, groups.tags(level)))) {
                 Some((found, tags)) => (Some(found), tags),
@@ -42,7 +43,7 @@ pub fn answer(
         }
         Question::Signature { request, basis, ranges, block_bytes, strong_bytes } => {
             let parts = Parts { request, block_bytes, strong_bytes };
-            if parts.answer(shore, &basis, &ranges, tell).is_none() {
+            if parts.answer(shore, stage, &basis, &ranges, tell).is_none() {
                 tell(parts.message(None, (0, 0), Vec::new(), false));
             }
         }
@@ -75,7 +76,7 @@ fn have(shore: &Shore, holdings: &Holdings, mut tags: Vec<Tag>) -> Vec<HaveChunk
     let mut budget = CUT_BYTES;
     let held = holdings.held_with(&shore.known, &mut |path, leaf| {
         budget = budget.checked_sub(leaf.size)?;
-        chunks_of(shore, &BasisRef { path: path.clone(), leaf: *leaf })
+        chunks_of(shore, path, leaf)
     });
     let mut finder = Finder::of_tags(&tags);
     finder.look_up(&held.table, |hash| shore.known.chunks(hash));
@@ -85,38 +86,45 @@ fn have(shore: &Shore, holdings: &Holdings, mut tags: Vec<Tag>) -> Vec<HaveChunk
 
 /// Cuts a file of which no chunk map is kept yet: nobody asks for one in the steady state, so none is made
 /// before.
-fn chunks_of(shore: &Shore, basis: &BasisRef) -> Option<ChunkMap> {
-    let file = open_basis(&shore.destination, basis)?;
-    let mut index = index_file(&file, Indexer::new(basis.leaf.size)).ok()?;
+fn chunks_of(shore: &Shore, path: &RelPath, leaf: &Leaf) -> Option<ChunkMap> {
+    let file = open_file(&shore.destination, path, leaf)?;
+    let mut index = index_file(&file, leaf.size, Indexer::new(leaf.size)).ok()?;
     // Of the rest only the hash is of use here.
     index.signature = None;
     shore.known.keep(&index);
-    index.chunks.filter(|_| Some(index.hash) == basis.leaf.content.whole())
+    index.chunks.filter(|_| Some(index.hash) == leaf.content.whole())
 }
 
-fn groups_of(shore: &Shore, basis: &BasisRef) -> Option<(ContentHash, GroupTree)> {
-    let hash = basis.leaf.content.whole()?;
-    if let Some(groups) = shore.known.groups(&hash) {
+fn groups_of(shore: &Shore, stage: &mut Stage, basis: &BasisRef) -> Option<(ContentHash, GroupTree)> {
+    let hash = basis.hash()?;
+    let is_partial = matches!(basis, BasisRef::Partial { .. });
+    if let Some(groups) = shore.known.groups(&hash).filter(|_| !is_partial) {
         return Some((hash, groups));
     }
-    let file = open_basis(&shore.destination, basis)?;
-    let index = index_file(&file, Indexer::hash_only()).ok()?;
+    let file = stage.open_basis(shore, basis)?;
+    let index = index_file(&file, basis.size(), Indexer::hash_only()).ok()?;
+    if is_partial {
+        return Some((hash, index.groups?));
+    }
     shore.known.keep(&index);
     (index.hash == hash).then_some(())?;
     Some((hash, index.groups?))
 }
 
-fn index_file(file: &File, mut indexer: Indexer) -> io::Result<crate::delta::index::ContentIndex> {
+/// Indexes the first `len` bytes of a file.
+fn index_file(file: &File, len: u64, mut indexer: Indexer) -> io::Result<ContentIndex> {
     let mut buffer = vec![0; MIB];
     let mut at = 0;
-    loop {
-        let n = read_full(file, &mut buffer, at)?;
+    while at < len {
+        let n_wanted = (len - at).min(MIB as u64) as usize;
+        let n = read_full(file, &mut buffer[..n_wanted], at)?;
         indexer.update(&buffer[..n]);
         at += n as u64;
-        if n < buffer.len() {
-            return Ok(indexer.finish());
+        if n < n_wanted {
+            break;
         }
     }
+    Ok(indexer.finish())
 }
 
 /// The shape of the parts of one answer.
@@ -136,12 +144,13 @@ impl Parts {
     fn answer(
         &self,
         shore: &Shore,
+        stage: &mut Stage,
         basis: &BasisRef,
         ranges: &[(u64, u64)],
         tell: &mut dyn FnMut(Down),
     ) -> Option<()> {
-        let found = ContentFound { hash: basis.leaf.content.whole()?, size: basis.leaf.size };
-        let file = open_basis(&shore.destination, basis)?;
+        let found = ContentFound { hash: basis.hash()?, size: basis.size() };
+        let file = stage.open_basis(shore, basis)?;
         let block = u64::from(self.block_bytes);
         let blocks_a_part = (OP_BYTES / entry_bytes(self.strong_bytes)) as u64;
         let part_bytes = (blocks_a_part * block).min((4 * MIB) as u64 / block * block).max(block);

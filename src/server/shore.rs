@@ -2,11 +2,13 @@
 
 use super::contents::KnownContents;
 use super::options::{Found, TrashOptions};
+use super::partials::Partials;
 use super::trash::Trash;
 use crate::disk::{
     Destination, DestinationError, Occupancy, OwnFolderError, Root, RootError, clean, may_clean, occupancy,
     probe,
 };
+use crate::model::limits::LOW_SPACE_BYTES;
 use crate::net::Secret;
 use crate::proto::message::{Keeps, RootId};
 use crate::store::{Cache, CacheError, Opened};
@@ -61,6 +63,7 @@ impl ShoreError {
 pub struct Shore {
     pub destination: Destination,
     pub known: KnownContents,
+    pub partials: Partials,
     pub keeps: Keeps,
     /// Whether files can share blocks.
     pub clones: bool,
@@ -103,7 +106,7 @@ impl Shore {
         if found == Found::Clean {
             clean(destination.root(), &AtomicBool::new(false)).map_err(disk)?;
         }
-        destination.own().sweep_stage(&|_| false).map_err(disk)?;
+        let partials = Partials::load(destination.own()).map_err(disk)?;
         destination.own().sweep_pins().map_err(disk)?;
         let keeps = probe(destination.own()).map_err(disk)?;
         let state = state.map_or_else(|| path.join(".strait/state"), Path::to_owned);
@@ -117,6 +120,7 @@ impl Shore {
             destination,
             trash: Trash::new(trash),
             known: KnownContents::unsigned(Arc::new(cache)),
+            partials,
             clones: keeps.clones,
             keeps: Keeps {
                 time_step_ns: keeps.time_step_ns,
@@ -146,6 +150,18 @@ impl Shore {
             && let Err(error) = self.known.cache().set_word(SOURCE, &source)
         {
             tracing::warn!(%error, "the source of this destination is not remembered");
+        }
+    }
+
+    /// Sees to it that so many bytes can be written, as far as what was removed, and then what came of
+    /// transfers that nobody goes on with, can give them.
+    pub fn make_room(&self, bytes: u64) {
+        self.trash.make_room(&self.destination, bytes);
+        let own = self.destination.own();
+        let is_low =
+            || own.trash().space().is_ok_and(|(free, _, _)| free < bytes.saturating_add(LOW_SPACE_BYTES));
+        while !self.partials.is_empty() && is_low() {
+            self.partials.make_room(own);
         }
     }
 

@@ -1,28 +1,47 @@
 //! Staging: transfers and packs become files in the stage, hashed while they are written.
 
-use super::contents::KnownContents;
+use super::filling::{Filling, store_whole, stored_reader};
 use super::refusal::{refusal_of_rebuild, refusal_of_stage};
 use super::shore::Shore;
 use super::standing::Standing;
+use crate::delta::groups::GroupTree;
 use crate::delta::index::{ContentIndex, Indexer};
-use crate::delta::ops::Op;
+use crate::delta::ops::{Op, PartialName};
 use crate::delta::rebuild::{Bases, Sink, rebuild};
 use crate::delta::small;
-use crate::disk::{Destination, DestinationError, File, StagedFile};
+use crate::disk::{Destination, DestinationError, File, Ledger, StagedFile};
 use crate::model::limits::{GIB, MIB, MISMATCH_HASHES, PACK_FILE_BYTES};
-use crate::model::{ContentHash, Meta};
+use crate::model::{ContentHash, Leaf, Meta, RelPath};
 use crate::net::squeeze::expand_over;
 use crate::proto::message::{ChangeId, PackBody, Refusal};
-use crate::proto::receiver::{BasisRef, PackedFile, Staged};
+use crate::proto::receiver::{BasisRef, Offer, PackedFile, RESUMED, Staged};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// Pieces from here on are hashed on one core while another writes them.
 const BESIDE_BYTES: usize = MIB;
 /// Zeros that are hashed before it is looked whether the session is over.
 const ZEROS_BYTES: u64 = GIB / 16;
+
+/// What came before the end of a session is still written for so long.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// Whether work on a huge file is to end in the middle.
+struct Stop {
+    /// The session is over.
+    flag: Arc<AtomicBool>,
+    /// What it brought is written until then.
+    until: Option<Instant>,
+}
+
+impl Stop {
+    fn is_raised(&self) -> bool {
+        self.flag.load(Ordering::Relaxed) && self.until.is_none_or(|until| Instant::now() >= until)
+    }
+}
 
 /// What came of sealing a transfer.
 pub enum Sealed {
@@ -38,16 +57,8 @@ pub enum Sealed {
 pub struct Ready {
     pub file: StagedFile,
     pub hash: ContentHash,
-}
-
-/// A transfer while it is filled.
-struct Filling {
-    file: StagedFile,
-    bases: OpenBases,
-    indexer: Option<Indexer>,
-    standing: Option<Standing>,
-    size: u64,
-    at: u64,
+    /// Removed with this, once the file is in place.
+    ledger: Option<Ledger>,
 }
 
 #[derive(Default)]
@@ -59,9 +70,10 @@ struct OpenBases {
 
 /// Everything staged for one session.
 pub struct Stage {
-    /// Set when the session is over: the work on a huge file ends in the middle.
-    stop: Arc<AtomicBool>,
-    filling: BTreeMap<ChangeId, Filling>,
+    stop: Stop,
+    filling: BTreeMap<ChangeId, (Filling, OpenBases)>,
+    /// What came of transfers that the sender gave up.
+    kept: BTreeMap<ChangeId, Filling>,
     whole: BTreeMap<ChangeId, Ready>,
     /// Small files, closed so that any number of them may wait: number in the stage and content.
     packed: BTreeMap<(ChangeId, u32), (u64, ContentHash)>,
@@ -69,53 +81,100 @@ pub struct Stage {
 
 impl Stage {
     pub fn new(stop: Arc<AtomicBool>) -> Self {
-        Self { stop, filling: BTreeMap::new(), whole: BTreeMap::new(), packed: BTreeMap::new() }
+        let stop = Stop { flag: stop, until: None };
+        Self {
+            stop,
+            filling: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            whole: BTreeMap::new(),
+            packed: BTreeMap::new(),
+        }
     }
 
-    /// Opens the stage and the bases of a transfer.
+    /// The session is over: what is written of that which came goes on for a moment.
+    pub fn drain(&mut self) {
+        self.stop.until.get_or_insert_with(|| Instant::now() + DRAIN);
+    }
+
+    /// Opens the stage and the bases of a transfer; resumed, the stage is a partial.
     pub fn open(
         &mut self,
         shore: &Shore,
         id: ChangeId,
-        size: u64,
+        offer: &Offer,
         bases: &[BasisRef],
+        resume: Option<(PartialName, u64)>,
     ) -> Result<(), Refusal> {
         let mut open = Vec::with_capacity(bases.len());
         for (index, basis) in bases.iter().enumerate() {
             let gone = Refusal::BasisGone { index: index as u32 };
-            open.push(open_basis(&shore.destination, basis).ok_or(gone)?);
+            open.push(self.open_basis(shore, basis).ok_or(gone)?);
         }
-        let of_stage = |error: DestinationError| refusal_of_stage(&error);
-        let mut file = shore.destination.stage().map_err(of_stage)?;
-        let standing = match (open.first(), bases.first()) {
-            (Some(open), Some(basis)) => {
-                Standing::clone_of(shore, &mut file, open, basis.leaf.content.whole(), size)
-                    .map_err(of_stage)?
+        let mut filling = match resume {
+            None => Filling::create(shore, offer)?,
+            Some((PartialName::Stored(name), start)) => Filling::resume(shore, &name, offer, start)?,
+            Some((PartialName::Sent(sent), start)) => {
+                let kept = self.kept.remove(&sent).ok_or(Refusal::BasisGone { index: RESUMED })?;
+                kept.take_over(offer, start)?
             }
-            _ => None,
         };
-        let indexer = Some(Indexer::hash_only());
-        let bases = OpenBases { files: open, holes: Vec::new() };
-        self.filling.insert(id, Filling { file, bases, indexer, standing, size, at: 0 });
+        if let (None, Some(open), Some(BasisRef::File { leaf, .. })) = (resume, open.first(), bases.first()) {
+            let (file, hash) = (&mut filling.file, leaf.content.whole());
+            let standing = Standing::clone_of(shore, file, open, hash, offer.size);
+            filling.standing = standing.map_err(|error| refusal_of_stage(&error))?;
+        }
+        self.filling.insert(id, (filling, OpenBases { files: open, holes: Vec::new() }));
         Ok(())
     }
 
     /// Opens one more basis of a transfer.
-    pub fn add_basis(
-        &mut self,
-        destination: &Destination,
-        id: ChangeId,
-        basis: &BasisRef,
-    ) -> Result<(), Refusal> {
-        let Some(filling) = self.filling.get_mut(&id) else { return Ok(()) };
-        let index = filling.bases.files.len() as u32;
-        filling.bases.files.push(open_basis(destination, basis).ok_or(Refusal::BasisGone { index })?);
+    pub fn add_basis(&mut self, shore: &Shore, id: ChangeId, basis: &BasisRef) -> Result<(), Refusal> {
+        let Some((_, bases)) = self.filling.get(&id) else { return Ok(()) };
+        let index = bases.files.len() as u32;
+        let basis = self.open_basis(shore, basis).ok_or(Refusal::BasisGone { index })?;
+        if let Some((_, bases)) = self.filling.get_mut(&id) {
+            bases.files.push(basis);
+        }
         Ok(())
+    }
+
+    /// Opens a basis if it is still what the tree, or the list of partials, says.
+    pub fn open_basis(&mut self, shore: &Shore, basis: &BasisRef) -> Option<File> {
+        match basis {
+            BasisRef::File { path, leaf } => open_file(&shore.destination, path, leaf),
+            BasisRef::Partial { of: PartialName::Stored(name), len, .. } => stored_reader(shore, name, *len),
+            BasisRef::Partial { of: PartialName::Sent(id), len, .. } => {
+                self.kept.get_mut(id).and_then(|kept| kept.reader(*len))
+            }
+        }
+    }
+
+    /// Keeps what came of a transfer that was given up.
+    pub fn keep(&mut self, id: ChangeId) {
+        if let Some((filling, _)) = self.filling.remove(&id) {
+            self.kept.insert(id, filling);
+        }
+    }
+
+    /// Throws away what was kept.
+    pub fn forget(&mut self, shore: &Shore, of: PartialName) {
+        match of {
+            PartialName::Sent(id) => drop(self.kept.remove(&id)),
+            PartialName::Stored(name) => shore.partials.forget(shore.destination.own(), &name),
+        }
+    }
+
+    /// Notes how far the transfers are that had no reason to for a while.
+    pub fn note_all(&mut self) {
+        for (filling, _) in self.filling.values_mut() {
+            // A sync that failed is found again when more is written.
+            let _ = filling.note_if_due();
+        }
     }
 
     /// Writes ops from a target offset on; anywhere in a repair, else where the last ones ended.
     pub fn write(&mut self, id: ChangeId, at: u64, ops: &[Op]) -> Result<(), Refusal> {
-        let Some(filling) = self.filling.get_mut(&id) else { return Ok(()) };
+        let Some((filling, bases)) = self.filling.get_mut(&id) else { return Ok(()) };
         if at != filling.at {
             // A repair: what was hashed on the way does not hold any more.
             filling.indexer = None;
@@ -130,7 +189,7 @@ impl Stage {
                 failed: None,
                 stop: &self.stop,
             };
-            let result = rebuild(op, at, &mut filling.bases, &mut sink);
+            let result = rebuild(op, at, bases, &mut sink);
             at += match (result, sink.failed) {
                 (_, Some(error)) => return Err(refusal_of_stage(&error)),
                 (Err(error), None) => return Err(refusal_of_rebuild(&error)),
@@ -138,26 +197,23 @@ impl Stage {
             };
         }
         filling.at = at;
-        Ok(())
+        filling.note_if_due()
     }
 
     /// Compares what was staged with the offer.
-    pub fn seal(
-        &mut self,
-        known: &KnownContents,
-        id: ChangeId,
-        hash: ContentHash,
-    ) -> Result<Sealed, Refusal> {
-        let Some(mut filling) = self.filling.remove(&id) else { return Err(Refusal::Cancelled) };
-        let of_stage = |error: DestinationError| refusal_of_stage(&error);
+    pub fn seal(&mut self, shore: &Shore, id: ChangeId, hash: ContentHash) -> Result<Sealed, Refusal> {
+        let Some((mut filling, bases)) = self.filling.remove(&id) else { return Err(Refusal::Cancelled) };
         // A clone may have been longer.
-        filling.file.cut_to(filling.size).map_err(of_stage)?;
+        filling.file.cut_to(filling.size).map_err(|error| refusal_of_stage(&error))?;
         let index = match filling.indexer.take() {
             Some(indexer) => indexer.finish(),
             None => index_staged(&mut filling.file, &self.stop)?,
         };
+        if filling.ledger.as_ref().is_some_and(Ledger::has_failed) {
+            return Err(Refusal::Io { errno: 5 });
+        }
         if index.hash == hash && index.size == filling.size {
-            known.keep(&index);
+            shore.known.keep(&index);
             let (n_written, n_read) = (filling.file.n_written(), filling.file.n_read());
             tracing::debug!(
                 size = filling.size,
@@ -166,7 +222,7 @@ impl Stage {
                 is_clone = filling.standing.is_some(),
                 "staged"
             );
-            self.whole.insert(id, Ready { file: filling.file, hash });
+            self.whole.insert(id, Ready { file: filling.file, hash, ledger: filling.ledger });
             return Ok(Sealed::Right);
         }
         let mut level = 0;
@@ -181,14 +237,14 @@ impl Stage {
         };
         // No offset is in order any more: all that comes now is repair.
         filling.at = u64::MAX;
-        self.filling.insert(id, filling);
+        self.filling.insert(id, (filling, bases));
         Ok(Sealed::Mismatch { level, values })
     }
 
     /// Stages small files; their content hashes, when their one hash is right.
     pub fn pack(
         &mut self,
-        destination: &Destination,
+        shore: &Shore,
         id: ChangeId,
         files: Vec<PackedFile>,
         hash: ContentHash,
@@ -197,7 +253,7 @@ impl Stage {
         let mut hasher = blake3::Hasher::new();
         let mut contents = Vec::with_capacity(files.len());
         for file in files {
-            let bytes = packed_bytes(destination, &file)?;
+            let bytes = packed_bytes(&shore.destination, &file)?;
             let content_hash = ContentHash::of(&bytes);
             hasher.update(&content_hash.0);
             hashes.push(content_hash);
@@ -207,10 +263,10 @@ impl Stage {
             return Err(Refusal::HashDiffers);
         }
         for (index, (bytes, content_hash)) in contents.iter().zip(&hashes).enumerate() {
-            match stage_small(destination, bytes) {
+            match stage_small(&shore.destination, bytes) {
                 Ok(number) => drop(self.packed.insert((id, index as u32), (number, *content_hash))),
                 Err(error) => {
-                    self.drop_change(destination, id);
+                    self.drop_change(&shore.destination, id);
                     return Err(refusal_of_stage(&error));
                 }
             }
@@ -226,7 +282,10 @@ impl Stage {
         meta: &Meta,
     ) -> Result<Ready, DestinationError> {
         let mut ready = match self.packed.remove(&(staged.id, staged.index)) {
-            Some((number, hash)) => Ready { file: StagedFile::reopen(destination.own(), number)?, hash },
+            Some((number, hash)) => {
+                let file = StagedFile::reopen(destination.own(), number)?;
+                Ready { file, hash, ledger: None }
+            }
             None => self.whole.remove(&staged.id).ok_or_else(|| DestinationError::Missing {
                 path: format!("the staged file of change {}", staged.id),
             })?,
@@ -248,20 +307,33 @@ impl Stage {
         }
     }
 
-    /// Throws everything away.
-    pub fn clear(&mut self, destination: &Destination) {
+    /// Ends: large transfers stay to be resumed, everything else goes.
+    pub fn clear(&mut self, shore: &Shore) {
         let ids: Vec<ChangeId> = self.packed.keys().map(|(id, _)| *id).collect();
-        ids.into_iter().for_each(|id| self.drop_change(destination, id));
-        self.filling.clear();
-        self.whole.clear();
+        ids.into_iter().for_each(|id| self.drop_change(&shore.destination, id));
+        let filling = std::mem::take(&mut self.filling).into_values().map(|(filling, _)| filling);
+        filling.chain(std::mem::take(&mut self.kept).into_values()).for_each(|filling| filling.store(shore));
+        for Ready { file, hash, ledger } in std::mem::take(&mut self.whole).into_values() {
+            let groups = shore.known.cache().groups(&hash);
+            let groups = groups.and_then(|(size, bytes)| GroupTree::parse(size, &bytes).ok());
+            store_whole(shore, file, ledger, groups.as_ref().map_or(&[], GroupTree::values));
+        }
     }
 }
 
-/// Opens a basis if it is still the file that the tree says.
-pub fn open_basis(destination: &Destination, basis: &BasisRef) -> Option<File> {
-    let file = destination.root().open_file(&basis.path).ok()?;
+/// Opens a basis of a packed file, which is never a partial.
+fn open_named(destination: &Destination, basis: &BasisRef) -> Option<File> {
+    match basis {
+        BasisRef::File { path, leaf } => open_file(destination, path, leaf),
+        BasisRef::Partial { .. } => None,
+    }
+}
+
+/// Opens a file if it is still what the tree says.
+pub fn open_file(destination: &Destination, path: &RelPath, leaf: &Leaf) -> Option<File> {
+    let file = destination.root().open_file(path).ok()?;
     let stat = file.opened();
-    let is_same = stat.size == basis.leaf.size && stat.mtime == basis.leaf.meta.mtime;
+    let is_same = stat.size == leaf.size && stat.mtime == leaf.meta.mtime;
     is_same.then_some(file)
 }
 
@@ -269,7 +341,7 @@ fn packed_bytes(destination: &Destination, file: &PackedFile) -> Result<Vec<u8>,
     match (&file.body, &file.basis) {
         (PackBody::Whole(bytes), _) => Ok(bytes.clone()),
         (PackBody::Same { .. }, Some(basis)) => {
-            let open = open_basis(destination, basis).ok_or(Refusal::BasisGone { index: 0 })?;
+            let open = open_named(destination, basis).ok_or(Refusal::BasisGone { index: 0 })?;
             let mut bytes = vec![0; file.size as usize];
             let n = read_full(&open, &mut bytes, 0).map_err(|_| Refusal::BasisGone { index: 0 })?;
             if n == bytes.len() { Ok(bytes) } else { Err(Refusal::BasisGone { index: 0 }) }
@@ -289,9 +361,9 @@ fn packed_bytes(destination: &Destination, file: &PackedFile) -> Result<Vec<u8>,
 /// A small file that the destination holds, whole.
 pub fn read_small(destination: &Destination, basis: &BasisRef) -> Result<Vec<u8>, Refusal> {
     let gone = || Refusal::BasisGone { index: 0 };
-    let open = open_basis(destination, basis).ok_or_else(gone)?;
+    let open = open_named(destination, basis).ok_or_else(gone)?;
     // The machine takes no basis that is longer than a packed file.
-    let mut content = vec![0; basis.leaf.size.min(PACK_FILE_BYTES) as usize];
+    let mut content = vec![0; basis.size().min(PACK_FILE_BYTES) as usize];
     let n = read_full(&open, &mut content, 0).map_err(|_| gone())?;
     content.truncate(n);
     Ok(content)
@@ -317,12 +389,12 @@ pub fn read_full(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usiz
     Ok(n)
 }
 
-fn index_staged(file: &mut StagedFile, stop: &AtomicBool) -> Result<ContentIndex, Refusal> {
+fn index_staged(file: &mut StagedFile, stop: &Stop) -> Result<ContentIndex, Refusal> {
     let mut indexer = Indexer::hash_only();
     let mut buffer = vec![0; MIB];
     let mut at = 0;
     loop {
-        if stop.load(Ordering::Relaxed) {
+        if stop.is_raised() {
             return Err(Refusal::Cancelled);
         }
         let n = file.read_at(&mut buffer, at).map_err(|error| refusal_of_stage(&error))?;
@@ -370,12 +442,12 @@ struct StageSink<'s> {
     standing: Option<&'s mut Standing>,
     at: u64,
     failed: Option<DestinationError>,
-    stop: &'s AtomicBool,
+    stop: &'s Stop,
 }
 
 impl StageSink<'_> {
     fn check_stop(&self) -> io::Result<()> {
-        if self.stop.load(Ordering::Relaxed) { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+        if self.stop.is_raised() { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
     }
 
     fn done(&mut self, result: Result<(), DestinationError>, len: u64) -> io::Result<()> {
@@ -403,7 +475,7 @@ impl Sink for StageSink<'_> {
                 let mut left = len;
                 while left > 0 {
                     // Hashing zeros takes its time too.
-                    if self.stop.load(Ordering::Relaxed) {
+                    if self.stop.is_raised() {
                         return Err(io::ErrorKind::Interrupted.into());
                     }
                     indexer.update_zeros(left.min(ZEROS_BYTES));
@@ -421,8 +493,7 @@ impl Sink for StageSink<'_> {
             return Ok(false);
         };
         let stop = self.stop;
-        let check_stop =
-            || if stop.load(Ordering::Relaxed) { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) };
+        let check_stop = || if stop.is_raised() { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) };
         match standing.keep(self.file, indexer, (self.at, len), &check_stop)? {
             Ok(false) => Ok(false),
             Ok(true) => self.done(Ok(()), len).map(|()| true),
@@ -449,15 +520,10 @@ fn index_and_write(
     })
 }
 
-fn write_zeros_at(
-    file: &mut StagedFile,
-    at: u64,
-    len: u64,
-    stop: &AtomicBool,
-) -> Result<(), DestinationError> {
+fn write_zeros_at(file: &mut StagedFile, at: u64, len: u64, stop: &Stop) -> Result<(), DestinationError> {
     let zeros = vec![0; MIB.min(len as usize)];
     let mut done = 0;
-    while done < len && !stop.load(Ordering::Relaxed) {
+    while done < len && !stop.is_raised() {
         let n = (len - done).min(zeros.len() as u64);
         file.write_at(&zeros[..n as usize], at + done)?;
         done += n;

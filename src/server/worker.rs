@@ -85,13 +85,13 @@ impl Worker {
         let mut is_dirty = false;
         loop {
             match jobs.recv_timeout(SYNC_EVERY) {
-                // The session is over: what it still wanted is dropped, but for what is only a note.
-                Ok(action) if self.is_over() && !matches!(action, Action::SaveLeft(_)) => {}
+                Ok(action) if self.is_over() => self.act_late(action),
                 Ok(action) => {
                     self.act(action);
                     is_dirty = true;
                 }
                 Err(RecvTimeoutError::Timeout) if is_dirty => {
+                    self.stage.note_all();
                     self.shore.known.sync();
                     is_dirty = self.hasher.is_some();
                 }
@@ -100,8 +100,24 @@ impl Worker {
             }
         }
         drop(self.hasher.take());
-        self.stage.clear(&self.shore.destination);
+        self.stage.clear(&self.shore);
         self.shore.known.sync();
+    }
+
+    /// The session is over: what came of transfers is still written, names that were set aside are noted,
+    /// and everything else that it wanted is dropped.
+    fn act_late(&mut self, action: Action) {
+        self.stage.drain();
+        match action {
+            Action::Open { .. }
+            | Action::AddBasis { .. }
+            | Action::Write { .. }
+            | Action::Keep { .. }
+            | Action::Drop { .. }
+            | Action::Forget { .. }
+            | Action::SaveLeft(_) => self.act(action),
+            _ => {}
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -122,24 +138,24 @@ impl Worker {
                     hasher.hash_first(&dirs);
                 }
             }
-            Action::Open { id, size, bases } => {
-                if let Err(why) = self.stage.open(&self.shore, id, size, &bases) {
+            Action::Open { id, offer, bases, resume } => {
+                if let Err(why) = self.stage.open(&self.shore, id, &offer, &bases, resume) {
                     self.answer(Answer::Staged { id, result: Err(why) });
                 }
             }
             Action::AddBasis { id, basis } => {
-                if let Err(why) = self.stage.add_basis(destination, id, &basis) {
+                if let Err(why) = self.stage.add_basis(&self.shore, id, &basis) {
                     self.answer(Answer::Staged { id, result: Err(why) });
                 }
             }
             Action::Write { id, at, ops, wire_bytes } => {
-                self.shore.trash.make_room(destination, bytes_of(&ops));
+                self.shore.make_room(bytes_of(&ops));
                 if let Err(why) = self.stage.write(id, at, &ops) {
                     self.answer(Answer::Staged { id, result: Err(why) });
                 }
                 self.answer(Answer::Written { id, wire_bytes });
             }
-            Action::Seal { id, hash } => match self.stage.seal(&self.shore.known, id, hash) {
+            Action::Seal { id, hash } => match self.stage.seal(&self.shore, id, hash) {
                 Ok(Sealed::Right) => self.answer(Answer::Staged { id, result: Ok(()) }),
                 Ok(Sealed::Mismatch { level, values }) => {
                     self.answer(Answer::Mismatched { id, level, values });
@@ -147,19 +163,21 @@ impl Worker {
                 Err(why) => self.answer(Answer::Staged { id, result: Err(why) }),
             },
             Action::StagePack { id, files, hash, wire_bytes } => {
-                self.shore.trash.make_room(destination, wire_bytes);
-                let result = self.stage.pack(destination, id, files, hash);
+                self.shore.make_room(wire_bytes);
+                let result = self.stage.pack(&self.shore, id, files, hash);
                 self.answer(Answer::Written { id, wire_bytes });
                 self.answer(Answer::PackStaged { id, result });
             }
             Action::Drop { id } => self.stage.drop_change(destination, id),
+            Action::Keep { id } => self.stage.keep(id),
+            Action::Forget { of } => self.stage.forget(&self.shore, of),
             Action::Commit { steps, dirs } => {
                 let results = commit::commit(&self.shore, &mut self.stage, steps, &dirs);
                 self.answer(Answer::Committed(results));
             }
             Action::Ask(question) => {
                 let answers = &self.answers;
-                asks::answer(&self.shore, &mut self.holdings, question, &mut |down| {
+                asks::answer(&self.shore, &mut self.stage, &mut self.holdings, question, &mut |down| {
                     let _ = answers.send(Answer::Down(Box::new(down)));
                 });
             }

@@ -78,7 +78,7 @@ fn a_kept_file_goes_on_where_it_ended_and_others_are_swept() {
         staged.keep().unwrap();
     }
     fs::create_dir_all(dir.path().join(".strait/stage/odd/below")).unwrap();
-    assert_eq!(destination.own().sweep_stage(&|id| id == 1).unwrap(), 3);
+    assert_eq!(destination.own().sweep_stage(&|id| id == 1, &[]).unwrap(), 3);
     let mut staged = StagedFile::reopen(destination.own(), 1).unwrap();
     assert_eq!(staged.position(), 5);
     staged.write(b" and ended").unwrap();

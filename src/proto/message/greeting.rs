@@ -124,7 +124,7 @@ pub struct Welcome {
     pub rights: u8,
     /// Content bytes that may be under way, `FIRST_CREDIT_BYTES` included.
     pub credit: u64,
-    pub partials: List<PartialInfo, 64>,
+    pub partials: List<PartialInfo, PARTIALS>,
     pub open_transfers: u16,
     pub unacknowledged: u32,
     pub extra: List<Extra, EXTRAS>,

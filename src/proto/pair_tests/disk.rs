@@ -1,11 +1,12 @@
 //! A destination's disk in memory: it does what the receiver's machine asks, as a server would.
 
 use super::tree_of;
-use crate::delta::ops::Op;
+use crate::delta::ops::{Op, PartialName};
 use crate::delta::small;
+use crate::model::limits::{PARTIAL_BYTES, PARTIAL_NOTE_BYTES};
 use crate::model::{Content, ContentHash, Kind, Leaf, List, Meta, Node, RelPath, Tree};
-use crate::proto::message::{AskedFile, BlockNames, ContentFound, Down, PackBody, Refusal};
-use crate::proto::receiver::{Action, BasisRef, PackedFile, Question, Staged, Walked};
+use crate::proto::message::{AskedFile, BlockNames, ContentFound, Down, PackBody, PartialInfo, Refusal};
+use crate::proto::receiver::{Action, BasisRef, Offer, PackedFile, Question, RESUMED, Staged, Walked};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// What stands at a path, on either side.
@@ -65,12 +66,20 @@ pub enum Answer {
     Answered(Down),
 }
 
-#[derive(Default)]
 struct Stage {
     bytes: Vec<u8>,
     bases: Vec<Vec<u8>>,
-    size: u64,
+    offer: Offer,
     failed: bool,
+    /// Ops came in no order: it is the beginning of nothing.
+    is_repaired: bool,
+}
+
+/// What came of a transfer that ended early.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    pub offer: Offer,
+    pub bytes: Vec<u8>,
 }
 
 #[derive(Default)]
@@ -82,6 +91,11 @@ pub struct Disk {
     pub last_source: Option<[u8; 16]>,
     pub scope: [u8; 16],
     stages: BTreeMap<u64, Stage>,
+    /// Partials of this connection, and those of earlier ones.
+    sent: BTreeMap<u64, Kept>,
+    pub stored: BTreeMap<[u8; 16], Kept>,
+    /// The server is killed, not only the link cut: what was not noted is lost.
+    pub loses_unnoted: bool,
     packs: BTreeMap<u64, Vec<Vec<u8>>>,
     clock: u64,
     /// Killed before the so-manieth step from now of a commit.
@@ -132,15 +146,14 @@ impl Disk {
     pub fn act(&mut self, action: Action, answers: &mut Vec<Answer>) {
         match action {
             Action::Walk { deep, skip } => self.walk(deep, &skip, answers),
-            Action::Open { id, size, bases } => {
-                let found: Option<Vec<_>> = bases.iter().map(|basis| self.basis(basis)).collect();
-                let failed = found.is_none();
-                let stage = Stage { bytes: Vec::new(), bases: found.unwrap_or_default(), size, failed };
-                self.stages.insert(id, stage);
-                if failed {
-                    answers.push(Answer::Staged(id, Err(Refusal::BasisGone { index: 0 })));
+            Action::Open { id, offer, bases, resume } => self.open(id, offer, &bases, resume, answers),
+            Action::Keep { id } => {
+                if let Some(stage) = self.stages.remove(&id) {
+                    self.sent.insert(id, Kept { offer: stage.offer, bytes: stage.bytes });
                 }
             }
+            Action::Forget { of: PartialName::Sent(id) } => drop(self.sent.remove(&id)),
+            Action::Forget { of: PartialName::Stored(name) } => drop(self.stored.remove(&name)),
             Action::AddBasis { id, basis } => {
                 let found = self.basis(&basis);
                 if let (Some(stage), Some(bytes)) = (self.stages.get_mut(&id), found) {
@@ -173,9 +186,72 @@ impl Disk {
         self.n_stages_left = self.stages.len() + self.packs.len();
     }
 
-    /// The server's process ends: what is staged goes.
+    fn open(
+        &mut self,
+        id: u64,
+        offer: Offer,
+        bases: &[BasisRef],
+        resume: Option<(PartialName, u64)>,
+        answers: &mut Vec<Answer>,
+    ) {
+        let found: Option<Vec<_>> = bases.iter().map(|basis| self.basis(basis)).collect();
+        let bytes = match resume {
+            None => Some(Vec::new()),
+            Some((of, start)) => self.take_partial(of).map(|kept| {
+                assert_eq!(kept.offer.hash, offer.hash, "a partial of this very content");
+                kept.bytes[..start as usize].to_vec()
+            }),
+        };
+        let index = if found.is_none() { 0 } else { RESUMED };
+        let failed = found.is_none() || bytes.is_none();
+        let (bytes, bases) = (bytes.unwrap_or_default(), found.unwrap_or_default());
+        self.stages.insert(id, Stage { bytes, bases, offer, failed, is_repaired: false });
+        if failed {
+            answers.push(Answer::Staged(id, Err(Refusal::BasisGone { index })));
+        }
+    }
+
+    fn take_partial(&mut self, of: PartialName) -> Option<Kept> {
+        match of {
+            PartialName::Sent(id) => self.sent.remove(&id),
+            PartialName::Stored(name) => self.stored.remove(&name),
+        }
+    }
+
+    /// What a greeting lists.
+    pub fn partials(&self) -> Vec<PartialInfo> {
+        let info = |(name, kept): (&[u8; 16], &Kept)| PartialInfo {
+            name: *name,
+            hash: kept.offer.hash,
+            size: kept.offer.size,
+            have: kept.bytes.len() as u64,
+            path: kept.offer.path.clone(),
+        };
+        self.stored.iter().map(info).collect()
+    }
+
+    /// What is staged of large files stays as partials, whole or as far as it was noted.
+    fn store_partials(&mut self) {
+        let stages = std::mem::take(&mut self.stages).into_values();
+        let stages = stages.filter(|stage| !stage.failed && !stage.is_repaired);
+        let kept = stages.map(|stage| Kept { offer: stage.offer, bytes: stage.bytes });
+        let kept: Vec<Kept> = kept.chain(std::mem::take(&mut self.sent).into_values()).collect();
+        for mut kept in kept {
+            if self.loses_unnoted {
+                kept.bytes
+                    .truncate(kept.bytes.len() / PARTIAL_NOTE_BYTES as usize * PARTIAL_NOTE_BYTES as usize);
+            }
+            if (kept.offer.size >= PARTIAL_BYTES || !self.loses_unnoted) && !kept.bytes.is_empty() {
+                let mut name = [0xff; 16];
+                name[8..].copy_from_slice(&self.stamp().to_be_bytes());
+                self.stored.insert(name, kept);
+            }
+        }
+    }
+
+    /// The connection ends, or the server's process: what is staged goes or becomes partials.
     pub fn restart(&mut self) {
-        self.stages.clear();
+        self.store_partials();
         self.packs.clear();
         self.is_killed = false;
         self.kill_at = None;
@@ -216,8 +292,18 @@ impl Disk {
     }
 
     fn basis(&self, basis: &BasisRef) -> Option<Vec<u8>> {
-        let item = self.items.get(&basis.path)?;
-        let whole = basis.leaf.content.whole();
+        let (path, leaf) = match basis {
+            BasisRef::File { path, leaf } => (path, leaf),
+            BasisRef::Partial { of, len, .. } => {
+                let kept = match of {
+                    PartialName::Sent(id) => self.sent.get(id)?,
+                    PartialName::Stored(name) => self.stored.get(name)?,
+                };
+                return kept.bytes.get(..*len as usize).map(<[u8]>::to_vec);
+            }
+        };
+        let item = self.items.get(path)?;
+        let whole = leaf.content.whole();
         let fits = item.kind() == Kind::File && whole.is_none_or(|hash| item.leaf_hash() == hash);
         fits.then(|| item.bytes().to_vec())
     }
@@ -227,8 +313,9 @@ impl Disk {
         if stage.failed {
             return;
         }
-        assert_eq!(stage.bytes.len() as u64, stage.size, "a sealed stage is complete");
-        if let Some(times) = self.garbles.get_mut(&stage.size)
+        let size = stage.offer.size;
+        assert_eq!(stage.bytes.len() as u64, size, "a sealed stage is complete");
+        if let Some(times) = self.garbles.get_mut(&size)
             && *times > 0
         {
             *times -= 1;
@@ -237,6 +324,7 @@ impl Disk {
         if ContentHash::of(&stage.bytes) == hash {
             answers.push(Answer::Staged(id, Ok(())));
         } else {
+            stage.is_repaired = true;
             let values = stage.bytes.chunks(64 << 10).map(|group| ContentHash::of(group).0).collect();
             answers.push(Answer::Mismatched(id, 0, values));
         }

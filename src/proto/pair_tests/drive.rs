@@ -38,6 +38,7 @@ impl Pair {
             keeps: self.keeps,
             last_source: self.disk.last_source,
             credit_bytes: self.credit_bytes,
+            partials: self.disk.partials(),
         };
         let left = self.disk.left.get(&hello.scope).cloned().unwrap_or_default();
         self.receiver = Some(Receiver::new(config, hello, left, self.now_ms));

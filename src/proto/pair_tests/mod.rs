@@ -5,7 +5,7 @@
 //! each side keeps: the disks, the sender's acknowledged tree, the names that were set aside.
 //!
 //! The numbers in the tests are those of the scenarios in `docs/protocol.md`. Left to what comes
-//! later: resuming (8 to 11, 14, 18, 35), the lease (29, 30), a stalling disk (28).
+//! later: the lease (29, 30).
 
 mod cuts;
 mod disk;
@@ -17,6 +17,7 @@ mod misfits;
 mod moves;
 mod names;
 mod property;
+mod resume;
 mod scenarios;
 mod scope;
 mod source;

@@ -29,10 +29,10 @@ pub enum Reply {
 struct Delta {
     want: Want,
     at: usize,
-    basis: Option<KnownBasis>,
-    /// Tags of the basis's groups, once they were asked for.
-    tags: Option<Vec<crate::model::Tag>>,
-    has_asked: bool,
+    bases: Vec<KnownBasis>,
+    /// Tags of the groups of each basis that is not in the history, once they were asked for.
+    tags: BTreeMap<usize, Vec<crate::model::Tag>>,
+    asked: Option<usize>,
     is_pulled: bool,
     /// Groups to send again.
     repair: Option<Vec<usize>>,
@@ -132,13 +132,13 @@ impl Files {
                 let read = wants.iter().map(|want| self.read(want)).collect();
                 replies.push(Reply::Batch(batch, read));
             }
-            Action::OpenDelta { id, want, basis, .. } => {
+            Action::OpenDelta { id, want, bases, start, .. } => {
                 let delta = Delta {
                     want,
-                    at: 0,
-                    basis,
-                    tags: None,
-                    has_asked: false,
+                    at: start as usize,
+                    bases,
+                    tags: BTreeMap::new(),
+                    asked: None,
                     is_pulled: false,
                     repair: None,
                 };
@@ -150,7 +150,7 @@ impl Files {
             }
             Action::Answer { id, answer } => {
                 if let (Some(delta), Down::Groups { tags, .. }) = (self.deltas.get_mut(&id), answer) {
-                    delta.tags = Some(tags.into_vec());
+                    delta.tags.extend(delta.asked.take().map(|index| (index, tags.into_vec())));
                     if std::mem::take(&mut delta.is_pulled) {
                         self.pull(id, replies);
                     }
@@ -213,12 +213,15 @@ impl Files {
                 None => Reply::Finished(id),
             });
         }
-        let basis = delta.basis.clone();
-        let known = basis.as_ref().and_then(|known| self.history.get(&known.hash?));
-        if known.is_none() && basis.is_some() && delta.tags.is_none() {
+        let history = &self.history;
+        let known = |basis: &KnownBasis| history.get(&basis.hash?);
+        let unknown = (0..delta.bases.len())
+            .find(|index| known(&delta.bases[*index]).is_none() && !delta.tags.contains_key(index));
+        if let Some(index) = unknown {
             delta.is_pulled = true;
-            if !std::mem::replace(&mut delta.has_asked, true) {
-                replies.push(Reply::Ask(id, Ask::Groups { of: None, level: 0, first: 0, n: 8_192 }));
+            if delta.asked.replace(index).is_none() {
+                let of = Some(delta.bases[index].basis.clone());
+                replies.push(Reply::Ask(id, Ask::Groups { of, level: 0, first: 0, n: 8_192 }));
             }
             return;
         }
@@ -226,22 +229,26 @@ impl Files {
             return replies.push(Reply::Finished(id));
         }
         let start = delta.at;
-        let end = target.len().min(start + FRAME);
+        let end = target.len().min(start / FRAME * FRAME + FRAME);
         let mut ops = Vec::new();
-        let basis_size = basis.as_ref().map_or(0, |known| known.size as usize);
-        let tags = delta.tags.clone().unwrap_or_default();
-        for at in (start..end).step_by(BLOCK) {
-            let block = &target[at..end.min(at + BLOCK)];
-            let is_same = match known {
-                Some(basis) => basis.get(at..at + block.len()) == Some(block),
-                None => {
-                    let group = at / GROUP * GROUP;
-                    let group_bytes = &target[group..target.len().min(group + GROUP)];
-                    group + group_bytes.len() <= basis_size
-                        && tags.get(at / GROUP) == Some(&ContentHash::of(group_bytes).tag())
+        let mut at = start;
+        while at < end {
+            let block_end = end.min(at / BLOCK * BLOCK + BLOCK);
+            let block = &target[at..block_end];
+            let same = delta.bases.iter().enumerate().position(|(index, basis)| {
+                let size = basis.size as usize;
+                match known(basis) {
+                    Some(bytes) => block_end <= size && bytes.get(at..block_end) == Some(block),
+                    None => {
+                        let group = at / GROUP * GROUP;
+                        let group_bytes = &target[group..target.len().min(group + GROUP)];
+                        let tag = delta.tags.get(&index).and_then(|tags| tags.get(at / GROUP));
+                        group + group_bytes.len() <= size && tag == Some(&ContentHash::of(group_bytes).tag())
+                    }
                 }
-            };
-            push_op(&mut ops, block, is_same);
+            });
+            push_op(&mut ops, block, at as u64, same.map(|index| index as u32));
+            at = block_end;
         }
         for op in &ops {
             self.literal_bytes += op.wire_bytes() as u64;
@@ -251,11 +258,14 @@ impl Files {
     }
 }
 
-fn push_op(ops: &mut Vec<Op>, block: &[u8], is_same: bool) {
-    match (ops.last_mut(), is_same) {
-        (Some(Op::Same { len }), true) => *len += block.len() as u64,
-        (Some(Op::Literal(bytes)), false) => bytes.extend(block),
-        (_, true) => ops.push(Op::Same { len: block.len() as u64 }),
-        (_, false) => ops.push(Op::Literal(block.to_vec())),
+fn push_op(ops: &mut Vec<Op>, block: &[u8], at: u64, same: Option<u32>) {
+    let n = block.len() as u64;
+    match (ops.last_mut(), same) {
+        (Some(Op::Same { len }), Some(0)) => *len += n,
+        (Some(Op::Copy { basis, len, .. }), Some(same)) if *basis == same => *len += n,
+        (Some(Op::Literal(bytes)), None) => bytes.extend(block),
+        (_, Some(0)) => ops.push(Op::Same { len: n }),
+        (_, Some(basis)) => ops.push(Op::Copy { basis, offset: at, len: n }),
+        (_, None) => ops.push(Op::Literal(block.to_vec())),
     }
 }

@@ -1,6 +1,6 @@
 //! What the receiver's machine asks of the disk.
 
-use crate::delta::ops::Op;
+use crate::delta::ops::{Op, PartialName};
 use crate::model::{ContentHash, Kind, Leaf, Meta, RelPath, Tag, Time, Tree};
 use crate::proto::message::{AskedFile, ChangeId, Down, PackBody, RequestId, Target};
 use std::collections::BTreeSet;
@@ -20,11 +20,13 @@ pub enum Action {
     HashFirst {
         dirs: Vec<RelPath>,
     },
-    /// Open a stage and the bases of a transfer; a failure is answered by `staged`.
+    /// Open a stage and the bases of a transfer; a failure is answered by `staged`. `resume`: the stage is
+    /// this partial, cut to so many bytes; when it is gone that is `BasisGone` of [`RESUMED`].
     Open {
         id: ChangeId,
-        size: u64,
+        offer: Offer,
         bases: Vec<BasisRef>,
+        resume: Option<(PartialName, u64)>,
     },
     /// Open one more basis of a transfer.
     AddBasis {
@@ -54,6 +56,14 @@ pub enum Action {
     Drop {
         id: ChangeId,
     },
+    /// A transfer was given up: what came of it stays as the partial `Sent(id)`.
+    Keep {
+        id: ChangeId,
+    },
+    /// Throw away a partial that nobody needs any more.
+    Forget {
+        of: PartialName,
+    },
     /// Make these steps in order, then set the metadata of these directories (deepest first), and
     /// make all durable; answered by `committed`, one result for each step.
     Commit {
@@ -67,11 +77,42 @@ pub enum Action {
     Close,
 }
 
-/// A file of the destination that holds a basis.
+/// Index in `BasisGone` that means the partial to be resumed, not one of the bases.
+pub const RESUMED: u32 = u32::MAX;
+
+/// What a transfer is to become.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BasisRef {
+pub struct Offer {
     pub path: RelPath,
-    pub leaf: Leaf,
+    pub size: u64,
+    pub hash: ContentHash,
+}
+
+/// Where the disk finds a basis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BasisRef {
+    /// A file of the destination.
+    File { path: RelPath, leaf: Leaf },
+    /// The first `len` bytes of what came of a transfer of the content `hash`.
+    Partial { of: PartialName, len: u64, hash: ContentHash },
+}
+
+impl BasisRef {
+    /// Bytes that it has.
+    pub fn size(&self) -> u64 {
+        match self {
+            BasisRef::File { leaf, .. } => leaf.size,
+            BasisRef::Partial { len, .. } => *len,
+        }
+    }
+
+    /// Hash of the file, or of the content that a partial is the beginning of.
+    pub fn hash(&self) -> Option<ContentHash> {
+        match self {
+            BasisRef::File { leaf, .. } => leaf.content.whole(),
+            BasisRef::Partial { hash, .. } => Some(*hash),
+        }
+    }
 }
 
 /// A small file to be staged.

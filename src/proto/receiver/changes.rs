@@ -28,7 +28,7 @@ impl Receiver {
             Up::Put(put) => self.put(*put)?,
             Up::Delta { id, at, ops } => self.delta(id, at, ops)?,
             Up::End { id } => self.end(id)?,
-            Up::Cancel { id, .. } => self.cancel(id),
+            Up::Cancel { id, keep } => self.cancel(id, keep),
             Up::Pack(pack) => self.pack(*pack)?,
             Up::MakeDir { id, path, meta } => {
                 check_entry(&path, &meta)?;
@@ -162,7 +162,7 @@ impl Receiver {
     pub(super) fn small_basis(&self, path: &RelPath) -> Option<super::BasisRef> {
         let leaf = *self.issued.get(path)?.as_leaf()?;
         let is_small = leaf.kind == Kind::File && leaf.size <= PACK_FILE_BYTES;
-        is_small.then(|| super::BasisRef { path: path.clone(), leaf })
+        is_small.then(|| super::BasisRef::File { path: path.clone(), leaf })
     }
 
     /// The disk staged the files of a pack and their one hash is right, or could not.

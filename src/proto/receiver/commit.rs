@@ -229,6 +229,7 @@ impl Receiver {
                         // What is in a directory that was set aside stays set aside by itself.
                         has_left |= self.left.remove(path);
                     }
+                    self.forget_partials(&change);
                     has_left |= leaves.is_some();
                     self.left.extend(leaves);
                 }

@@ -12,10 +12,11 @@ mod changes;
 mod commit;
 mod draft;
 mod listing;
+mod partials;
 mod queue;
 mod transfer;
 
-pub use act::{Action, BasisRef, Expect, PackedFile, Question, Staged, Step, Walked};
+pub use act::{Action, BasisRef, Expect, Offer, PackedFile, Question, RESUMED, Staged, Step, Walked};
 
 use crate::model::limits::*;
 use crate::model::tree::learn_content;
@@ -49,6 +50,8 @@ pub struct Config {
     pub last_source: Option<[u8; 16]>,
     /// Content bytes that may be under way.
     pub credit_bytes: u64,
+    /// What earlier transfers left behind, the best first; no more than a greeting lists.
+    pub partials: Vec<PartialInfo>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +91,7 @@ pub struct Receiver {
     n_asks: usize,
     lists: Vec<listing::Pending>,
     transfers: BTreeMap<ChangeId, Transfer>,
+    partials: partials::Partials,
     complete: Queue,
     group: Option<Vec<GroupItem>>,
     /// The tree has moved since its root was told.
@@ -131,6 +135,7 @@ impl Receiver {
             n_asks: 0,
             lists: Vec::new(),
             transfers: BTreeMap::new(),
+            partials: partials::Partials::stored(&config.partials),
             complete: Queue::default(),
             group: None,
             owes_root: false,
@@ -159,7 +164,7 @@ impl Receiver {
             keeps: self.config.keeps,
             rights: 1,
             credit: self.config.credit_bytes,
-            partials: List::default(),
+            partials: List::new(self.config.partials.clone()),
             open_transfers: OPEN_TRANSFERS as u16,
             unacknowledged: UNACKNOWLEDGED as u32,
             extra: Extra::of_source(self.config.last_source),

@@ -1,9 +1,10 @@
 //! Transfers: a file from its `Put` to the moment it is staged, or refused.
 
 use super::commit::{Complete, CompleteKind};
-use super::{Action, BasisRef, Breach, Question, Receiver};
+use super::partials::{Partial, resumed_name};
+use super::{Action, BasisRef, Breach, Offer, Question, RESUMED, Receiver};
 use crate::delta::blocks::check_sizes;
-use crate::delta::ops::{Basis, Op};
+use crate::delta::ops::{Basis, Op, PartialName};
 use crate::model::limits::*;
 use crate::model::{ContentHash, Kind, List, Meta, Node, RelPath, Tag, Tree};
 use crate::proto::message::*;
@@ -66,7 +67,7 @@ impl Holders {
         let path = self.paths.get(&hash)?;
         let leaf = tree.get(path)?.as_leaf()?;
         let holds = leaf.kind == Kind::File && leaf.content.whole() == Some(hash);
-        holds.then(|| BasisRef { path: path.clone(), leaf: *leaf })
+        holds.then(|| BasisRef::File { path: path.clone(), leaf: *leaf })
     }
 }
 
@@ -82,29 +83,35 @@ impl Receiver {
         if put.path.is_root() || put.size > FILE_BYTES || !put.meta.is_valid() {
             return breach("a file that cannot be");
         }
-        let mut transfer = Transfer {
-            path: put.path,
+        let bases: Vec<Option<BasisRef>> = put.bases.iter().map(|basis| self.find(basis)).collect();
+        let mut gone = bases.iter().position(Option::is_none).map(|index| index as u32);
+        let resume = put.resume.map(|(name, start)| (resumed_name(name), start));
+        if let (None, Some((of, start))) = (gone, resume)
+            && self.partials.take(of, &put, start).is_none()
+        {
+            gone = Some(RESUMED);
+        }
+        let bases: Vec<BasisRef> = bases.into_iter().flatten().collect();
+        let transfer = Transfer {
+            path: put.path.clone(),
             meta: put.meta,
             size: put.size,
             hash: put.hash,
-            state: TransferState::Filling,
-            at: 0,
-            bases: Vec::new(),
+            state: if gone.is_some() { TransferState::Dead } else { TransferState::Filling },
+            at: resume.map_or(0, |(_, start)| start),
+            bases: bases.iter().map(BasisRef::size).collect(),
             round: 0,
         };
-        let bases: Vec<Option<BasisRef>> = put.bases.iter().map(|basis| self.find(basis)).collect();
-        let gone = bases.iter().position(Option::is_none).map(|index| index as u32);
-        // A transfer that was broken off is not kept by this build.
-        let gone = gone.or(put.resume.map(|_| 0));
-        if let Some(index) = gone {
-            transfer.state = TransferState::Dead;
-            self.send(Down::Refused { id: put.id, item: None, why: Refusal::BasisGone { index } });
-        } else {
-            let bases: Vec<BasisRef> = bases.into_iter().flatten().collect();
-            transfer.bases = bases.iter().map(|basis| basis.leaf.size).collect();
-            self.actions.push_back(Action::Open { id: put.id, size: put.size, bases });
-            if put.wait {
-                self.send(Down::Answer { id: put.id, answer: PutAnswer::Go });
+        match gone {
+            Some(index) => {
+                self.send(Down::Refused { id: put.id, item: None, why: Refusal::BasisGone { index } });
+            }
+            None => {
+                let offer = Offer { path: put.path, size: put.size, hash: put.hash };
+                self.actions.push_back(Action::Open { id: put.id, offer, bases, resume });
+                if put.wait {
+                    self.send(Down::Answer { id: put.id, answer: PutAnswer::Go });
+                }
             }
         }
         self.transfers.insert(put.id, transfer);
@@ -139,7 +146,7 @@ impl Receiver {
                 self.give_back(id, wire_bytes);
                 return Ok(());
             };
-            sizes.push(basis.leaf.size);
+            sizes.push(basis.size());
             found.push(basis);
         }
         let Some(transfer) = self.transfers.get_mut(&id) else { return Ok(()) };
@@ -172,11 +179,18 @@ impl Receiver {
         Ok(())
     }
 
-    pub(super) fn cancel(&mut self, id: ChangeId) {
+    pub(super) fn cancel(&mut self, id: ChangeId, keep: bool) {
         match self.transfers.get(&id).map(|transfer| transfer.state) {
             Some(TransferState::Filling) => {
-                self.transfers.remove(&id);
-                self.actions.push_back(Action::Drop { id });
+                match self.transfers.remove(&id) {
+                    // In a repair what is there is not the beginning of anything.
+                    Some(transfer) if keep && transfer.round == 0 && transfer.at > 0 => {
+                        let Transfer { path, size, hash, at, .. } = transfer;
+                        let of = PartialName::Sent(id);
+                        self.keep_partial(id, Partial { of, hash, size, have: at, path });
+                    }
+                    _ => self.actions.push_back(Action::Drop { id }),
+                }
                 self.send(Down::Refused { id, item: None, why: Refusal::Cancelled });
             }
             Some(TransferState::Dead) => {
@@ -260,12 +274,15 @@ impl Receiver {
         match basis {
             Basis::Path { path, tag } => match self.issued.get(path)? {
                 Node::Leaf(leaf) if leaf.kind == Kind::File && leaf.content.tag() == *tag => {
-                    Some(BasisRef { path: path.clone(), leaf: *leaf })
+                    Some(BasisRef::File { path: path.clone(), leaf: *leaf })
                 }
                 _ => None,
             },
             Basis::Content { hash } => self.holders.find(&self.issued, *hash),
-            Basis::Partial { .. } => None,
+            Basis::Partial { of, len } => {
+                let partial = self.partials.find(*of).filter(|partial| *len <= partial.have)?;
+                Some(BasisRef::Partial { of: *of, len: *len, hash: partial.hash })
+            }
         }
     }
 

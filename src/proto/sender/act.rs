@@ -26,11 +26,12 @@ pub enum Action {
         batch: u64,
         wants: Vec<Want>,
     },
-    /// Begin to compute a delta; a frame only comes when it is pulled.
+    /// Begin to compute a delta of the target's bytes from `start` on; a frame only comes when it is pulled.
     OpenDelta {
         id: ChangeId,
         want: Want,
-        basis: Option<KnownBasis>,
+        bases: Vec<KnownBasis>,
+        start: u64,
         /// No other content may be leant on: the last try was refused for that.
         alone: bool,
     },
@@ -75,8 +76,9 @@ pub struct Want {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownBasis {
     pub basis: Basis,
-    /// Unknown when only a tag was listed.
+    /// Unknown when only a tag was listed; of a partial, that of the content that it is the beginning of.
     pub hash: Option<ContentHash>,
+    /// Bytes that it has.
     pub size: u64,
 }
 
@@ -88,8 +90,8 @@ pub enum Unready {
     Unreadable(String),
 }
 
-/// A question of a transfer to the receiver; the machine numbers it. Without `of` it is about the basis that
-/// the transfer was announced with.
+/// A question of a transfer to the receiver; the machine numbers it. Without `of` it is about the first basis
+/// that the transfer was announced with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
     Groups {

@@ -1,6 +1,7 @@
 //! Acknowledgements, refusals and notices.
 
 use super::{Action, Breach, News, RETRY_MS, RefusedEntry, SAVE_MS, Sender};
+use crate::delta::ops::PartialName;
 use crate::model::limits::MISFIT_TRIES;
 use crate::model::{ContentHash, RelPath};
 use crate::plan::change::{Change, apply};
@@ -31,8 +32,11 @@ impl Sender {
                     if apply(&mut tree, &change).is_err() {
                         self.in_doubt = true;
                     }
-                    if let (Change::File { hash, .. }, Some(contents)) = (&change, &mut self.contents) {
-                        contents.insert(*hash);
+                    if let Change::File { path, hash, .. } = &change {
+                        self.partials.committed(path, hash);
+                        if let Some(contents) = &mut self.contents {
+                            contents.insert(*hash);
+                        }
                     }
                     self.without_basis.remove(change.path());
                     self.singly.remove(change.path());
@@ -130,7 +134,8 @@ impl Sender {
                 self.project();
             }
             Notice::Stays { path } => self.tell(News::Stays { path }),
-            Notice::Low { .. } | Notice::PartialDropped(_) => {}
+            Notice::PartialDropped(name) => self.partials.forget(PartialName::Stored(name)),
+            Notice::Low { .. } => {}
         }
     }
 

@@ -9,6 +9,7 @@ mod clock;
 mod compare;
 mod done;
 mod names;
+mod partials;
 mod pass;
 mod send;
 mod transfer;
@@ -118,6 +119,8 @@ pub struct Sender {
     asks_names: bool,
     asking: BTreeMap<RequestId, Asking>,
     streams: BTreeMap<ChangeId, Stream>,
+    /// What the receiver has of transfers that ended early.
+    partials: partials::Partials,
     /// Questions about bases: whose they are, and the bytes that were answered.
     asked: BTreeMap<RequestId, (ChangeId, usize)>,
     in_flight: BTreeMap<ChangeId, Sent>,
@@ -195,6 +198,7 @@ impl Sender {
             asks_names: false,
             asking: BTreeMap::new(),
             streams: BTreeMap::new(),
+            partials: partials::Partials::default(),
             asked: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             refused: BTreeMap::new(),
@@ -333,6 +337,7 @@ impl Sender {
         self.credit += welcome.credit.saturating_sub(FIRST_CREDIT_BYTES).min(CREDIT_BYTES * 4);
         self.capabilities = welcome.capabilities & CAPABILITIES;
         self.keeps = welcome.keeps;
+        self.partials = partials::Partials::stored(&welcome.partials);
         self.project();
         self.tell(News::Welcomed { root_id: welcome.root_id });
         self.actions.push_back(Action::LoadAcknowledged { root_id: welcome.root_id });

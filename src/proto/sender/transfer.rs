@@ -1,11 +1,13 @@
 //! Transfers of large files: announced, pulled frame by frame, repaired if need be.
 
+use super::partials::{Partial, resume_name};
 use super::{Action, Ask, Breach, DeltaFrame, KnownBasis, News, Sender, Unready, Want};
-use crate::delta::ops::Basis;
+use crate::delta::ops::{Basis, PartialName};
 use crate::model::limits::*;
 use crate::model::{ContentHash, Kind, Leaf, List, Node, RelPath, Tag, Tree};
 use crate::plan::change::Change;
 use crate::proto::message::*;
+use crate::proto::receiver::RESUMED;
 use std::collections::HashSet;
 
 /// What a part of an answer costs beside its entries: an endless row of empty ones must end too.
@@ -16,7 +18,11 @@ pub(super) struct Stream {
     want: Want,
     /// Target bytes covered so far.
     at: u64,
-    basis: Option<Basis>,
+    bases: Vec<Basis>,
+    /// It goes on from what came of an earlier one.
+    is_resumed: bool,
+    /// What comes are repairs: `at` is in no order.
+    is_repairing: bool,
     pub is_pulling: bool,
     /// All frames are sent.
     has_ended: bool,
@@ -33,8 +39,9 @@ impl Stream {
         !self.is_pulling && !self.has_ended && !self.is_cancelled && !self.is_dead
     }
 
+    /// Whether it leans on anything that the receiver has.
     pub fn has_basis(&self) -> bool {
-        self.basis.is_some()
+        self.is_resumed || !self.bases.is_empty()
     }
 
     /// Whether frames of it are still to come.
@@ -54,23 +61,26 @@ impl Sender {
         let Some(hash) = want.leaf.content.whole() else { return };
         self.begin();
         let id = self.new_id();
-        let basis = self.choose_basis(&want);
-        let bases = basis.iter().map(|known| known.basis.clone()).collect();
+        let bases = self.choose_bases(&want);
+        let resumed = self.resumed_partial(&want, &bases);
+        let start = resumed.as_ref().map_or(0, |partial| partial.have);
         let put = Put {
             id,
             path: want.path.clone(),
             meta: want.leaf.meta,
             size: want.leaf.size,
             hash,
-            bases: List::new(bases),
-            resume: None,
+            bases: List::new(bases.iter().map(|known| known.basis.clone()).collect()),
+            resume: resumed.as_ref().map(|partial| (resume_name(partial.of), start)),
             wait: false,
         };
         let change = Change::leaf(want.path.clone(), &want.leaf, hash);
         let stream = Stream {
             want: want.clone(),
-            at: 0,
-            basis: basis.as_ref().map(|known| known.basis.clone()),
+            at: start,
+            bases: bases.iter().map(|known| known.basis.clone()).collect(),
+            is_resumed: resumed.is_some(),
+            is_repairing: false,
             is_pulling: false,
             has_ended: false,
             is_cancelled: false,
@@ -80,20 +90,37 @@ impl Sender {
         self.send_change(id, vec![Some(change)], Up::Put(Box::new(put)));
         let alone = self.without_basis.contains(&want.path);
         let want = self.as_scanned(&want);
-        self.actions.push_back(Action::OpenDelta { id, want, basis, alone });
+        self.actions.push_back(Action::OpenDelta { id, want, bases, start, alone });
     }
 
-    /// The content that a file is most like: the same content elsewhere, else what its path holds.
-    fn choose_basis(&mut self, want: &Want) -> Option<KnownBasis> {
-        if self.without_basis.contains(&want.path) {
+    /// What came of an earlier transfer of this very content, to go on from; not where the receiver
+    /// holds the whole of it.
+    fn resumed_partial(&mut self, want: &Want, bases: &[KnownBasis]) -> Option<Partial> {
+        let hash = want.leaf.content.whole()?;
+        let is_held = bases.iter().any(|known| known.hash == Some(hash));
+        if is_held || self.without_basis.contains(&want.path) {
             return None;
         }
-        let hash = want.leaf.content.whole()?;
+        self.partials.take(&hash, want.leaf.size)
+    }
+
+    /// The contents that a file is most like: the same content elsewhere, else what its path holds and what
+    /// came of a version that was given up.
+    fn choose_bases(&mut self, want: &Want) -> Vec<KnownBasis> {
+        let Some(hash) = want.leaf.content.whole() else { return Vec::new() };
+        if self.without_basis.contains(&want.path) {
+            return Vec::new();
+        }
         if self.holds(&hash) {
             let basis = Basis::Content { hash };
-            return Some(KnownBasis { basis, hash: Some(hash), size: want.leaf.size });
+            return vec![KnownBasis { basis, hash: Some(hash), size: want.leaf.size }];
         }
-        // What moves that are on their way bring to the path is counted in.
+        let partial = self.partials.basis(&want.path).filter(|partial| partial.hash != Some(hash));
+        self.old_version(want).into_iter().chain(partial).collect()
+    }
+
+    /// What the path holds; what moves that are on their way bring there is counted in.
+    fn old_version(&self, want: &Want) -> Option<KnownBasis> {
         let leaf = *self.expected.get(&want.path)?.as_leaf()?;
         if leaf.kind != Kind::File || leaf.size == 0 || leaf.content.tag() == Tag::UNKNOWN {
             return None;
@@ -180,7 +207,7 @@ impl Sender {
     /// A transfer has a question to the receiver.
     pub fn ask(&mut self, id: ChangeId, ask: Ask) {
         let Some(stream) = self.streams.get(&id) else { return };
-        let basis_of = |of: Option<Basis>| of.or_else(|| stream.basis.clone());
+        let basis_of = |of: Option<Basis>| of.or_else(|| stream.bases.first().cloned());
         let request = self.next_request;
         let up = match ask {
             Ask::Groups { of, level, first, n } => {
@@ -242,6 +269,7 @@ impl Sender {
             return Err(Breach("a repair of what has not ended".into()));
         }
         stream.has_ended = false;
+        stream.is_repairing = true;
         stream.at = 0;
         self.actions.push_back(Action::Repair { id, level, values });
         Ok(())
@@ -276,17 +304,29 @@ impl Sender {
     }
 
     /// A basis was gone, or led to another content: the next try has another, the last one none.
-    fn basis_failed(&mut self, stream: &Stream) {
-        let Some(Basis::Content { hash }) = &stream.basis else {
-            self.without_basis.insert(stream.want.path.clone());
-            return;
+    fn basis_failed(&mut self, stream: &Stream, why: &Refusal) {
+        let index = match why {
+            // What was to be resumed is forgotten already.
+            Refusal::BasisGone { index: RESUMED } => return,
+            Refusal::BasisGone { index } => *index as usize,
+            _ => 0,
         };
-        let was_guess = self.contents.as_mut().is_some_and(|contents| contents.remove(hash));
-        if !was_guess || stream.want.leaf.content.whole() != Some(*hash) {
-            self.without_basis.insert(stream.want.path.clone());
+        match stream.bases.get(index) {
+            Some(Basis::Partial { of, .. }) if matches!(why, Refusal::BasisGone { .. }) => {
+                return self.partials.forget(*of);
+            }
+            Some(Basis::Content { hash }) => {
+                let was_guess = self.contents.as_mut().is_some_and(|contents| contents.remove(hash));
+                if was_guess && stream.want.leaf.content.whole() == Some(*hash) {
+                    return;
+                }
+            }
+            _ => {}
         }
+        self.without_basis.insert(stream.want.path.clone());
     }
 
+    /// Gives a transfer up; what came of it stays at the receiver.
     pub(super) fn cancel_stream(&mut self, id: ChangeId) {
         let Some(stream) = self.streams.get_mut(&id) else { return };
         if stream.is_cancelled {
@@ -296,8 +336,14 @@ impl Sender {
         if std::mem::take(&mut stream.is_pulling) {
             self.credit += Stream::RESERVE_BYTES;
         }
+        let keep = !stream.is_repairing && stream.at > 0;
+        if keep && let Some(hash) = stream.want.leaf.content.whole() {
+            let (path, size) = (stream.want.path.clone(), stream.want.leaf.size);
+            let of = PartialName::Sent(id);
+            self.partials.keep(Partial { of, hash, size, have: stream.at, path });
+        }
         self.actions.push_back(Action::CloseDelta { id });
-        self.send(Up::Cancel { id, keep: false });
+        self.send(Up::Cancel { id, keep });
     }
 
     /// Gives up the transfers whose file is another by now.
@@ -319,8 +365,12 @@ impl Sender {
     /// The receiver refused a transfer while it streamed: it still wants to see its end.
     pub(super) fn stream_refused(&mut self, id: ChangeId, why: &Refusal) {
         let Some(mut stream) = self.streams.remove(&id) else { return };
+        if *why != Refusal::Cancelled {
+            // What was to be kept of it when it was given up is not there.
+            self.partials.forget(PartialName::Sent(id));
+        }
         if matches!(why, Refusal::BasisGone { .. } | Refusal::HashDiffers) {
-            self.basis_failed(&stream);
+            self.basis_failed(&stream, why);
         }
         if std::mem::take(&mut stream.is_pulling) {
             self.credit += Stream::RESERVE_BYTES;

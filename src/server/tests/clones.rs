@@ -102,7 +102,7 @@ fn a_basis_that_changed_unseen_is_read_whole_and_found() {
         let id = dest.n_changes;
         let group = &new[5 * MIB..5 * MIB + GROUP as usize];
         dest.stage.write(id, 5 * MIB as u64, &[literal(group)]).unwrap();
-        let sealed = dest.stage.seal(&dest.shore.known, id, ContentHash::of(&new));
+        let sealed = dest.stage.seal(&dest.shore, id, ContentHash::of(&new));
         assert!(matches!(sealed, Ok(Sealed::Right)));
         let ready = dest.take();
         assert!(ready.file.n_read() > 8 * MIB as u64, "read whole, and again after the repair");

@@ -8,7 +8,7 @@ use super::stage::{Ready, Sealed, Stage};
 use crate::delta::ops::Op;
 use crate::model::{Content, ContentHash, Kind, Leaf, Meta, RelPath, Time};
 use crate::proto::message::Refusal;
-use crate::proto::receiver::{BasisRef, Staged};
+use crate::proto::receiver::{BasisRef, Offer, Staged};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -92,7 +92,7 @@ impl Dest {
     fn basis(&self, name: &str, hash: ContentHash) -> BasisRef {
         let stat = self.shore.destination.root().stat(&path(name)).unwrap().unwrap();
         let content = Content::Whole(hash);
-        BasisRef {
+        BasisRef::File {
             path: path(name),
             leaf: Leaf { kind: Kind::File, meta: stat.meta(), size: stat.size, content },
         }
@@ -102,9 +102,11 @@ impl Dest {
     fn stage(&mut self, bases: &[BasisRef], target: &[u8], ops: &[Op]) -> Result<Sealed, Refusal> {
         self.n_changes += 1;
         let id = self.n_changes;
-        self.stage.open(&self.shore, id, target.len() as u64, bases)?;
+        let (size, hash) = (target.len() as u64, ContentHash::of(target));
+        let offer = Offer { path: path("target"), size, hash };
+        self.stage.open(&self.shore, id, &offer, bases, None)?;
         self.stage.write(id, 0, ops)?;
-        self.stage.seal(&self.shore.known, id, ContentHash::of(target))
+        self.stage.seal(&self.shore, id, hash)
     }
 
     /// Takes out what was staged last.
