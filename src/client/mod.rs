@@ -116,7 +116,11 @@ async fn sync(options: Arc<ClientOptions>, events: &'static dyn Report) -> Resul
         allow_mass_delete: options.allow_mass_delete,
         once: !watches,
     };
-    Ok(keep_connected(&options, ashore, way, config).await)
+    let snapshots = ashore.source.snapshots.clone();
+    let outcome = keep_connected(&options, ashore, way, config).await;
+    // The process ends soon: to free a large tree entry by entry would only take time.
+    std::mem::forget(snapshots.borrow().clone());
+    Ok(outcome)
 }
 
 /// Connects, sends, and connects again until the work is over.

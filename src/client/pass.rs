@@ -158,14 +158,8 @@ impl Pass {
         }
         self.told = Some(ending);
         let (sent, received) = self.wire();
-        let mut counts = [0u64; 3];
-        tree.for_each(&mut |_, node| match node.kind() {
-            Kind::File => counts[0] += 1,
-            Kind::Dir => counts[1] += 1,
-            Kind::Link => counts[2] += 1,
-        });
         let mut summary = std::mem::take(&mut self.summary);
-        [summary.files, summary.dirs, summary.links] = counts;
+        [summary.files, summary.dirs, summary.links] = tree.n_kinds();
         summary.wire_sent = sent - self.wire_before.0;
         summary.wire_received = received - self.wire_before.1;
         summary.saved = summary.content_bytes.saturating_sub(summary.wire_sent);

@@ -8,7 +8,7 @@ use super::origin::root_change;
 use super::teller::tell_skipped;
 use crate::client::event::{Event, Report, Scanned};
 use crate::disk::{DirId, Findings, Root, What};
-use crate::model::{Kind, RelPath, Tree};
+use crate::model::{RelPath, Tree};
 use crate::plan::scope::Scope;
 use crate::plan::settle::{Batch, Settle};
 use crate::proto::sender;
@@ -269,8 +269,7 @@ impl Keeper {
     }
 
     fn scanned(&self) -> Scanned {
-        let mut files = 0;
-        self.tree.for_each(&mut |_, node| files += u64::from(node.kind() == Kind::File));
+        let [files, ..] = self.tree.n_kinds();
         Scanned {
             files,
             bytes: self.tree.root().bytes_below(),

@@ -2,7 +2,9 @@
 
 use crate::model::hash::{ContentHash, Tag};
 use crate::model::path::Name;
+use blake3::hazmat::{ContextKey, HasherExt};
 use serde::{Deserialize, Serialize};
+use std::sync::LazyLock;
 
 /// What an entry is. Devices, sockets and FIFOs have no kind: they are never carried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -120,6 +122,13 @@ impl Leaf {
     }
 }
 
+/// The context of entry hashes, worked out once: there are as many hashes as entries.
+fn context() -> &'static ContextKey {
+    static CONTEXT: LazyLock<ContextKey> =
+        LazyLock::new(|| blake3::hazmat::hash_derive_key_context("strait 1 entry"));
+    &CONTEXT
+}
+
 /// The hash of an entry: its name and all that is kept of it, not its path.
 ///
 /// `hash` is the content hash, the BLAKE3 of a symlink's target or the directory hash; `size` is 0
@@ -136,5 +145,5 @@ pub fn entry_hash(name: &Name, kind: Kind, meta: &Meta, size: u64, hash: &[u8; 3
     bytes.extend(size.to_le_bytes());
     bytes.extend(hash);
     bytes.push(0);
-    blake3::derive_key("strait 1 entry", &bytes)
+    *blake3::Hasher::new_from_context_key(context()).update(&bytes).finalize().as_bytes()
 }

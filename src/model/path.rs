@@ -2,8 +2,10 @@
 
 use crate::model::limits::{NAME_BYTES, PATH_BYTES, PATH_DEPTH};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::cmp::Ordering;
 use std::ffi::OsStr;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -31,27 +33,80 @@ pub enum PathError {
 }
 
 /// The name of one entry: 1 to 255 bytes, no slash, no NUL, not `.` or `..`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name(Arc<[u8]>);
+///
+/// Most names are short, and a large tree is mostly names: up to [`SHORT_BYTES`] they need no place of
+/// their own.
+#[derive(Clone)]
+pub struct Name(Held);
+
+#[derive(Clone)]
+enum Held {
+    Short { len: u8, bytes: [u8; SHORT_BYTES] },
+    Long(Arc<[u8]>),
+}
+
+/// Fills the room that a longer name's pointer takes anyway.
+const SHORT_BYTES: usize = 22;
 
 impl Name {
     /// Checks and takes the bytes of a name.
     pub fn parse(bytes: &[u8]) -> Result<Self, PathError> {
         check_name(bytes)?;
-        Ok(Self(bytes.into()))
+        Ok(Self::of(bytes))
+    }
+
+    /// A name whose bytes are known to be one.
+    fn of(name: &[u8]) -> Self {
+        let mut bytes = [0; SHORT_BYTES];
+        match bytes.get_mut(..name.len()) {
+            Some(room) => {
+                room.copy_from_slice(name);
+                Self(Held::Short { len: name.len() as u8, bytes })
+            }
+            None => Self(Held::Long(name.into())),
+        }
     }
 
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Held::Short { len, bytes } => &bytes[..usize::from(*len)],
+            Held::Long(bytes) => bytes,
+        }
     }
 
     pub fn as_os_str(&self) -> &OsStr {
-        OsStr::from_bytes(&self.0)
+        OsStr::from_bytes(self.as_bytes())
     }
 
     /// Whether it begins with a dot.
     pub fn is_hidden(&self) -> bool {
-        self.0[0] == b'.'
+        self.as_bytes()[0] == b'.'
+    }
+}
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Name {}
+
+impl PartialOrd for Name {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Name {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
     }
 }
 
@@ -127,7 +182,7 @@ impl RelPath {
 
     /// The names from the top down.
     pub fn names(&self) -> impl Iterator<Item = Name> + '_ {
-        self.0.split(|&byte| byte == b'/').filter(|name| !name.is_empty()).map(|name| Name(name.into()))
+        self.0.split(|&byte| byte == b'/').filter(|name| !name.is_empty()).map(Name::of)
     }
 
     /// The directory that holds it, and its name there; `None` for the root.
@@ -136,8 +191,8 @@ impl RelPath {
             return None;
         }
         Some(match self.0.iter().rposition(|&byte| byte == b'/') {
-            Some(slash) => (Self(self.0[..slash].into()), Name(self.0[slash + 1..].into())),
-            None => (Self::root(), Name(self.0.clone())),
+            Some(slash) => (Self(self.0[..slash].into()), Name::of(&self.0[slash + 1..])),
+            None => (Self::root(), Name::of(&self.0)),
         })
     }
 

@@ -307,10 +307,53 @@ impl Tree {
         walk(&self.0, &RelPath::root(), visit);
     }
 
+    /// Numbers of files, directories and symlinks.
+    pub fn n_kinds(&self) -> [u64; 3] {
+        fn count(dir: &Dir, counts: &mut [u64; 3]) {
+            for node in dir.entries().values() {
+                counts[node.kind() as usize] += 1;
+                if let Node::Dir(below) = node {
+                    count(below, counts);
+                }
+            }
+        }
+        let mut counts = [0; 3];
+        count(&self.0, &mut counts);
+        [counts[Kind::File as usize], counts[Kind::Dir as usize], counts[Kind::Link as usize]]
+    }
+
+    /// The same tree, with every directory that another tree has at the same path held once for both.
+    pub fn sharing(&self, other: &Tree) -> Tree {
+        Tree(share(&self.0, &other.0))
+    }
+
     /// Whether every content below is known whole.
     pub fn is_whole(&self) -> bool {
         self.0.hash().is_some()
     }
+}
+
+fn share(dir: &Arc<Dir>, other: &Arc<Dir>) -> Arc<Dir> {
+    if Arc::ptr_eq(dir, other) || (dir.meta == other.meta && dir.has_same_entries(other)) {
+        return other.clone();
+    }
+    let mut shared = Vec::new();
+    for (name, node) in dir.entries() {
+        if let (Node::Dir(below), Some(Node::Dir(like))) = (node, other.get(name)) {
+            let with = share(below, like);
+            if !Arc::ptr_eq(below, &with) {
+                shared.push((name.clone(), with));
+            }
+        }
+    }
+    if shared.is_empty() {
+        return dir.clone();
+    }
+    let mut dir = Dir::clone(dir);
+    for (name, below) in shared {
+        dir.entries.insert(name, Node::Dir(below));
+    }
+    Arc::new(dir)
 }
 
 /// Sets the content of a file whose hash was unknown; `false` when the entry is another by now.
@@ -325,70 +368,5 @@ pub fn learn_content(tree: &mut Tree, path: &RelPath, size: u64, content: Conten
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::entry::Time;
-
-    fn path(text: &str) -> RelPath {
-        RelPath::parse(text.as_bytes()).expect("a path")
-    }
-
-    fn file(text: &str) -> Node {
-        let meta = Meta { mode: 0o644, mtime: Time { secs: 5, nanos: 6 } };
-        Node::Leaf(Leaf::file(meta, text.len() as u64, ContentHash::of(text.as_bytes())))
-    }
-
-    fn sample() -> Tree {
-        let mut tree = Tree::default();
-        tree.insert(&path("a"), Node::empty_dir(Meta::default())).expect("the root is there");
-        tree.insert(&path("a/x"), file("one")).expect("a is there");
-        tree.insert(&path("b"), file("two")).expect("the root is there");
-        tree
-    }
-
-    #[test]
-    fn a_moved_directory_keeps_its_hash() {
-        let mut tree = sample();
-        let before = tree.dir(&path("a")).and_then(|dir| dir.hash());
-        let node = tree.remove(&path("a")).expect("a is there");
-        tree.insert(&path("c"), node).expect("the root is there");
-        assert_eq!(tree.dir(&path("c")).and_then(|dir| dir.hash()), before);
-        assert!(before.is_some());
-    }
-
-    #[test]
-    fn every_kept_field_changes_the_root_hash() {
-        let scope = [0; 16];
-        let whole = sample().root_hash(&scope);
-        for change in [
-            |tree: &mut Tree| tree.insert(&path("b"), file("twO")).map(|_| ()),
-            |tree: &mut Tree| tree.set_meta(&path("a"), Meta { mode: 0o700, ..Meta::default() }),
-            |tree: &mut Tree| tree.remove(&path("a/x")).map(|_| ()),
-            |tree: &mut Tree| tree.insert(&path("a/y"), file("")).map(|_| ()),
-        ] {
-            let mut tree = sample();
-            change(&mut tree).expect("the change fits");
-            assert_ne!(tree.root_hash(&scope), whole);
-        }
-        assert_ne!(sample().root_hash(&[1; 16]), whole);
-    }
-
-    #[test]
-    fn a_version_that_was_copied_does_not_change() {
-        let old = sample();
-        let mut new = old.clone();
-        new.insert(&path("a/x"), file("other")).expect("a is there");
-        assert!(old.get(&path("a/x")).is_some_and(|node| node.is_same(&file("one"))));
-        assert_ne!(old.root_hash(&[0; 16]), new.root_hash(&[0; 16]));
-    }
-
-    #[test]
-    fn a_tree_with_an_unknown_content_has_no_hash() {
-        let mut tree = sample();
-        let leaf = Leaf { kind: Kind::File, meta: Meta::default(), size: 3, content: Content::Unknown };
-        tree.insert(&path("a/z"), Node::Leaf(leaf)).expect("a is there");
-        assert!(!tree.is_whole());
-        assert!(learn_content(&mut tree, &path("a/z"), 3, Content::Whole(ContentHash::of(b"zzz"))));
-        assert!(tree.is_whole());
-    }
-}
+#[path = "tree_tests.rs"]
+mod tests;

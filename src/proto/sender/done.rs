@@ -1,4 +1,4 @@
-//! Acknowledgements, refusals and notices.
+//! Acknowledgements, refusals and notices; keeping A.
 
 use super::{Action, Breach, News, RETRY_MS, RefusedEntry, SAVE_MS, Sender};
 use crate::delta::ops::PartialName;
@@ -144,5 +144,27 @@ impl Sender {
         self.refused.retain(|_, refused| refused.next_step == NextStep::Exception);
         self.told = None;
         self.replan = true;
+    }
+
+    /// Asks for A once the source is there: what both have in common need not be loaded.
+    pub(super) fn load_acknowledged(&mut self) {
+        if let (false, Some(_), Some(root_id)) = (self.has_loaded, &self.source, self.root_id) {
+            self.actions.push_back(Action::LoadAcknowledged { root_id });
+        }
+    }
+
+    /// Hands A over to be kept, if it has moved.
+    pub(super) fn save_acknowledged(&mut self) {
+        if let (false, Some(root_id), Some(tree), Some(source)) =
+            (self.is_saved, self.root_id, &self.acknowledged, &self.source)
+        {
+            // Three trees of which most is the same are held as one.
+            let tree = tree.sharing(&source.tree);
+            self.expected = self.expected.sharing(&source.tree);
+            self.acknowledged = Some(tree.clone());
+            self.is_saved = true;
+            self.saved_ms = self.now_ms;
+            self.actions.push_back(Action::SaveAcknowledged { root_id, tree });
+        }
     }
 }

@@ -245,6 +245,7 @@ impl Sender {
         self.awaits_source = false;
         self.told = None;
         self.project();
+        self.load_acknowledged();
         self.move_on();
     }
 
@@ -264,8 +265,10 @@ impl Sender {
     /// What the cache holds for this destination, if anything.
     pub fn acknowledged(&mut self, tree: Option<Tree>, now_ms: u64) {
         self.now_ms = now_ms;
-        // Of another scope: what is out of this one would look deleted.
-        self.acknowledged = tree.filter(|tree| self.is_in_scope(tree));
+        // Of another scope: what is out of this one would look deleted. The source itself is in scope.
+        let source = self.source.as_ref().map(|source| source.tree.root());
+        let is_source = |tree: &Tree| source.is_some_and(|source| tree.root().has_same_entries(source));
+        self.acknowledged = tree.filter(|tree| is_source(tree) || self.is_in_scope(tree));
         self.has_loaded = true;
         self.move_on();
     }
@@ -340,7 +343,7 @@ impl Sender {
         self.partials = partials::Partials::stored(&welcome.partials);
         self.project();
         self.tell(News::Welcomed { root_id: welcome.root_id });
-        self.actions.push_back(Action::LoadAcknowledged { root_id: welcome.root_id });
+        self.load_acknowledged();
         Ok(())
     }
 
@@ -378,16 +381,6 @@ impl Sender {
 
     fn root_of(&self, tree: Option<&Tree>) -> Option<ContentHash> {
         tree?.root_hash(&self.config.scope.id())
-    }
-
-    /// Hands A over to be kept, if it has moved.
-    fn save_acknowledged(&mut self) {
-        if let (false, Some(root_id), Some(tree)) = (self.is_saved, self.root_id, &self.acknowledged) {
-            let tree = tree.clone();
-            self.is_saved = true;
-            self.saved_ms = self.now_ms;
-            self.actions.push_back(Action::SaveAcknowledged { root_id, tree });
-        }
     }
 
     fn send(&mut self, up: Up) {

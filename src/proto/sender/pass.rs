@@ -80,10 +80,13 @@ impl Sender {
         self.expected = have.clone();
         let drawn = self.plan_from(&have, &source);
         let mut changes = drawn.changes;
+        let n_drawn = changes.len();
         self.rule_on_deletes(&mut changes, drawn.n_deleted, &have, &source);
-        // What leans on a change that is not tried would only be refused.
-        let mut tree = have;
-        changes.retain(|change| self.is_wanted(change) && apply(&mut tree, change).is_ok());
+        if changes.len() < n_drawn || !self.misfits.is_empty() || !self.refused.is_empty() {
+            // What leans on a change that is not tried would only be refused.
+            let mut tree = have;
+            changes.retain(|change| self.is_wanted(change) && apply(&mut tree, change).is_ok());
+        }
         let content_bytes =
             changes.iter().map(|change| if let Change::File { size, .. } = change { *size } else { 0 });
         let content_bytes = content_bytes.sum();
