@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, SamplingMode, criterion_group};
 use strait::client::event::{Event, Outcome, Report};
-use strait::client::options::{ClientOptions, Destination, Found, Once};
+use strait::client::options::{ClientOptions, Destination, Found, Once, ShadowSize};
 
 /// Set in the run that has a home of its own.
 const HAS_HOME: &str = "STRAIT_BENCH_HAS_HOME";
@@ -76,6 +76,7 @@ fn push(source: &Path, dest: &Path) {
         x25519_only: false,
         allow_mass_delete: false,
         no_delete: false,
+        shadow: ShadowSize::Bytes(0),
     };
     assert_eq!(strait::client::run(options, &Silent), Outcome::InStep);
 }

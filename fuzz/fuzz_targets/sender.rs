@@ -7,7 +7,7 @@ use strait::delta::ops::Op;
 use strait::model::limits::OP_BYTES;
 use strait::model::{Kind, Tree};
 use strait::plan::scope::Scope;
-use strait::proto::message::{Down, RootReason, RootState, Up};
+use strait::proto::message::{Down, PackBody, RootReason, RootState, Up};
 use strait::proto::sender::{Action, Ask, Config, DeltaFrame, Ending, News, Sender, Source, Unready};
 use strait_fuzz::{Draw, Overheard};
 
@@ -138,14 +138,15 @@ impl Yard {
             Action::LoadAcknowledged { .. } => {
                 sender.acknowledged(draw.maybe(|draw| draw.tree(true)), now_ms)
             }
-            Action::ReadBatch { batch, wants } => {
+            Action::ReadBatch { batch, wants, .. } => {
                 let results = wants
                     .iter()
                     .map(|want| match want.leaf.kind {
                         _ if draw.seldom(8) => Err(Unready::Changed),
                         _ if draw.seldom(16) => Err(Unready::Unreadable("why".into())),
-                        Kind::Link => Ok(b"target".to_vec()),
-                        _ => Ok(vec![0; want.leaf.size as usize]),
+                        Kind::Link => Ok(PackBody::Whole(b"target".to_vec())),
+                        _ if draw.seldom(4) => Ok(PackBody::Over(vec![0; want.leaf.size as usize / 2])),
+                        _ => Ok(PackBody::Whole(vec![0; want.leaf.size as usize])),
                     })
                     .collect();
                 sender.batch_read(batch, results, now_ms);

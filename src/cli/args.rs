@@ -14,7 +14,7 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand,
 use super::receiving::{Authorised, FoundArgs, Trash, TrashArgs};
 use super::words::{self, Place};
 use crate::client::event::Outcome;
-use crate::client::options::{ClientOptions, Destination, Once};
+use crate::client::options::{ClientOptions, Destination, Once, ShadowSize};
 use crate::server::aside::Aside;
 use crate::server::options::{Found, ServerOptions};
 
@@ -296,6 +296,11 @@ struct Send {
     /// Never delete anything at DEST
     #[arg(long)]
     no_delete: bool,
+
+    /// Disk for copies of what DEST holds, squeezed, so that changes to it travel as the least difference, for
+    /// example 20G; 0 for none. Without it: on slow links, the lesser of 10G and a tenth of the free space
+    #[arg(long, value_name = "SIZE", value_parser = words::parse_shadow)]
+    shadow: Option<ShadowSize>,
 }
 
 impl Send {
@@ -347,6 +352,7 @@ impl Send {
             x25519_only: self.keys.kx == Exchange::X25519,
             allow_mass_delete: self.allow_mass_delete,
             no_delete: self.no_delete,
+            shadow: self.shadow.unwrap_or(ShadowSize::Usual),
         })
     }
 }

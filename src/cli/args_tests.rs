@@ -123,3 +123,13 @@ fn help_tells_the_exit_codes_and_no_secret() {
     }
     assert!(!refusal("push --help").contains("[env: STRAIT_TICKET="), "the ticket's value stays hidden");
 }
+
+#[test]
+fn the_shadow_is_usual_of_a_size_or_none() {
+    assert_eq!(send("push src dst").shadow, ShadowSize::Usual);
+    assert_eq!(send("push src dst --shadow 2G").shadow, ShadowSize::Bytes(2 << 30));
+    assert_eq!(send("watch src dst --shadow 0").shadow, ShadowSize::Bytes(0));
+    for word in ["2M/s", "2", "-1M", "much"] {
+        assert!(refusal(&format!("push src dst --shadow={word}")).contains("write a size"), "{word}");
+    }
+}

@@ -157,11 +157,23 @@ fn summary_text(summary: &Summary) -> String {
         }
     };
     format!(
-        "{state}: {done}; {}; {bytes}; {}{}",
+        "{state}: {done}; {}; {bytes}{}; {}{}",
         count(summary.files, "file", "files"),
+        leant_text(summary),
         length(summary.elapsed_ms),
         left_out(summary.hidden, summary.excluded, summary.special)
     )
+}
+
+/// What travelled as differences to the shadow.
+fn leant_text(summary: &Summary) -> String {
+    if summary.prefix_wire == 0 {
+        return String::new();
+    }
+    let large = (summary.prefix_target > 0).then(|| size(summary.prefix_target));
+    let small = (summary.prefix_files > 0).then(|| count(summary.prefix_files, "small file", "small files"));
+    let what: Vec<String> = large.into_iter().chain(small).collect();
+    format!(" ({} as {} of differences)", what.join(" and "), size(summary.prefix_wire))
 }
 
 fn dry_run_text(planned: u64, summary: &Summary) -> String {

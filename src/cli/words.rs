@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
+use crate::client::options::ShadowSize;
 use crate::server::options::TrashSize;
 
 /// Where DEST is, as written.
@@ -142,6 +143,15 @@ pub fn parse_trash_size(word: &str) -> Result<TrashSize, String> {
     match percent.parse() {
         Ok(percent) if percent <= 90 => Ok(TrashSize::Percent(percent)),
         _ => Err("a share of the disk is a whole number from 0% to 90%".into()),
+    }
+}
+
+/// A size of the shadow: a number and a unit, or 0 for none.
+pub fn parse_shadow(word: &str) -> Result<ShadowSize, String> {
+    match parse_rate(word) {
+        _ if word == "0" => Ok(ShadowSize::Bytes(0)),
+        Ok(bytes) if !word.contains('/') => Ok(ShadowSize::Bytes(bytes)),
+        _ => Err("write a size, for example 20G; 0 keeps nothing".into()),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use super::choose::Leaning;
 use super::learn::Seen;
+use super::prefix::{Recoder, Settled};
+use super::shadow::{Shadow, ShadowBasis};
 use crate::delta::groups::{GroupTree, n_nodes, node_bytes};
 use crate::delta::index::Indexer;
 use crate::delta::ops::{Basis, Op};
@@ -9,7 +11,9 @@ use crate::delta::sieve::{self, Against, DeltaError, DeltaStats, ReadAt, Target,
 use crate::disk::{File, Root};
 use crate::model::limits::{DELTA_AIM_BYTES, GROUP_LEVEL, MIB, PACK_FILE_BYTES};
 use crate::model::{ContentHash, RelPath};
-use crate::proto::message::{ChangeId, Down};
+use crate::net::Traffic;
+use crate::net::squeeze::{PREFIX_LEVEL, squeeze_over};
+use crate::proto::message::{ChangeId, Down, PackBody};
 use crate::proto::sender::{Ask, DeltaFrame, KnownBasis, Unready, Want};
 use crate::server::contents::KnownContents;
 use crate::server::holdings::Holdings;
@@ -28,6 +32,20 @@ pub enum DeltaNews {
     Finished,
     Unready(Unready),
     Ask(Ask),
+    /// What of it frames over prefixes settled.
+    Settled(Settled),
+}
+
+/// Contents of the shadow, for where bytes are dear.
+pub struct Copies {
+    pub shadow: Arc<Shadow>,
+    pub traffic: Arc<Traffic>,
+}
+
+/// What a delta may lean on beside the basis that is named for it.
+pub struct Beside {
+    pub holdings: Option<Arc<Holdings>>,
+    pub copies: Option<Copies>,
 }
 
 enum Order {
@@ -46,7 +64,7 @@ impl Delta {
     pub fn start(
         root: Arc<Root>,
         known: Arc<KnownContents>,
-        holdings: Option<Arc<Holdings>>,
+        beside: Beside,
         id: ChangeId,
         want: Want,
         (bases, start): (Vec<KnownBasis>, u64),
@@ -54,7 +72,9 @@ impl Delta {
     ) -> Self {
         let (orders, taken) = channel();
         std::thread::spawn(move || {
-            let thread = DeltaThread { root, known, id, want, orders: taken, n_pulled: Cell::new(0), news };
+            let n_pulled = Cell::new(0);
+            let Beside { holdings, copies } = beside;
+            let thread = DeltaThread { root, known, id, want, copies, orders: taken, n_pulled, news };
             if let Err(Stop::Unready(unready)) = thread.run(&bases, start, holdings.as_deref()) {
                 thread.tell(DeltaNews::Unready(unready));
             }
@@ -100,6 +120,7 @@ pub(super) struct DeltaThread {
     pub(super) known: Arc<KnownContents>,
     id: ChangeId,
     pub(super) want: Want,
+    copies: Option<Copies>,
     orders: Receiver<Order>,
     /// Pulls that came while an answer was awaited.
     n_pulled: Cell<u32>,
@@ -135,6 +156,7 @@ impl DeltaThread {
         }
         let groups = self.groups(&source, hash)?;
         let seen = Seen { content: &source, size, groups: groups.as_ref() };
+        let held = self.held(bases);
         let leaning = self.lean_on_all(bases, holdings, &seen)?;
         let holes: Vec<Range<u64>> = source
             .0
@@ -144,13 +166,9 @@ impl DeltaThread {
             .map(|(offset, len)| offset..offset + len)
             .collect();
         let target = Target { content: &source, size, hash, groups: groups.as_ref(), holes: &holes };
-        let mut emit = |at, ops| match self.emit(at, ops) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_) => ControlFlow::Break(()),
-        };
         let Leaning { bases, copies, added } = &leaning;
         let against = Against { bases, copies, added };
-        match sieve(target, against, start, &mut emit) {
+        match self.frames(target, against, start, held) {
             Ok(stats) => {
                 tracing::debug!(path = %self.want.path, ?stats, "delta");
                 self.tell(DeltaNews::Counted(stats));
@@ -187,6 +205,43 @@ impl DeltaThread {
             leaning.bases.push(sieve::KnownBasis { index, ..learned.basis });
         }
         Ok(leaning)
+    }
+
+    /// The first basis that the shadow holds too, and its number.
+    fn held(&self, bases: &[KnownBasis]) -> Option<(u32, ShadowBasis)> {
+        let shadow = &self.copies.as_ref()?.shadow;
+        bases.iter().zip(0..).find_map(|(basis, index)| {
+            // Of what came of a content the rest may not be named.
+            let hash = basis.hash.filter(|_| !matches!(basis.basis, Basis::Partial { .. }))?;
+            Some((index, shadow.basis(&hash, basis.size)?))
+        })
+    }
+
+    /// Lets the sieve's frames go, or what is shorter of them over prefixes.
+    fn frames(
+        &self,
+        target: Target,
+        against: Against,
+        start: u64,
+        held: Option<(u32, ShadowBasis)>,
+    ) -> Result<DeltaStats, DeltaError> {
+        let mut send = |at, ops| match self.emit(at, ops) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        };
+        let Some(((index, mut held), copies)) = held.zip(self.copies.as_ref()) else {
+            return sieve(target, against, start, &mut send);
+        };
+        let basis = (index, held.size());
+        let mut read_basis = |range| held.read(range);
+        let is_slow = || copies.traffic.is_slow();
+        let mut recoder = Recoder::new(&mut read_basis, basis, target.content, target.size, &is_slow);
+        let stats = sieve(target, against, start, &mut |at, ops| recoder.take(at, ops, &mut send))?;
+        if recoder.finish(&mut send).is_break() {
+            return Err(DeltaError::Stopped { at: target.size });
+        }
+        self.tell(DeltaNews::Settled(recoder.settled()));
+        Ok(stats)
     }
 
     /// Waits until a frame is wanted, and lets it go.
@@ -294,9 +349,24 @@ impl DeltaThread {
     }
 }
 
-/// Reads small files and symlinks whole, each compared with its hash.
-pub fn read_batch(root: &Root, wants: &[Want]) -> Vec<Result<Vec<u8>, Unready>> {
-    wants.iter().map(|want| read_small(root, want)).collect()
+/// Reads small files and symlinks whole, each compared with its hash; those whose path holds what the shadow
+/// holds too, as frames over it where that is shorter.
+pub fn read_batch(
+    root: &Root,
+    wants: &[Want],
+    held: &[Option<(ContentHash, u64)>],
+    shadow: Option<&Arc<Shadow>>,
+) -> Vec<Result<PackBody, Unready>> {
+    let over = |bytes: &[u8], held: &Option<(ContentHash, u64)>| {
+        let (hash, size) = (*held)?;
+        let frame = squeeze_over(&shadow?.small(&hash, size)?, bytes, PREFIX_LEVEL)?;
+        (frame.len() < bytes.len()).then_some(PackBody::Over(frame))
+    };
+    let body = |(want, held): (&Want, _)| {
+        let bytes = read_small(root, want)?;
+        Ok(over(&bytes, held).unwrap_or(PackBody::Whole(bytes)))
+    };
+    wants.iter().zip(held).map(body).collect()
 }
 
 fn read_small(root: &Root, want: &Want) -> Result<Vec<u8>, Unready> {

@@ -12,7 +12,9 @@ mod learn;
 pub mod options;
 mod origin;
 mod pass;
+mod prefix;
 mod session;
+mod shadow;
 mod source;
 mod teller;
 
@@ -29,6 +31,7 @@ use connect::{ConnectError, Connection, Way, state_name};
 use event::{Event, Outcome, Report};
 use options::{ClientOptions, Once};
 use session::{Ashore, End, send};
+use shadow::Shadow;
 use source::SourceThread;
 use std::path::Path;
 use std::sync::Arc;
@@ -101,8 +104,9 @@ async fn sync(options: Arc<ClientOptions>, events: &'static dyn Report) -> Resul
     tokio::spawn(stop_on_signal(stopper, events));
     let watches = options.mode == Once::Watch;
     let root_path = &options.source;
+    let shadow = shadow_of(&options, &root, &places);
     let source = SourceThread::start(root, known.clone(), scope.clone(), watches, events);
-    let ashore = Ashore { known, source, places, events, stop, scope: scope.id(), once: !watches };
+    let ashore = Ashore { known, shadow, source, places, events, stop, scope: scope.id(), once: !watches };
     let client = client_id(&ashore.known);
     let config = Config {
         client,
@@ -325,6 +329,12 @@ fn open_cache(
         }
     };
     Ok(Arc::new(KnownContents::new(Arc::new(cache))))
+}
+
+/// The copies of acknowledged contents, beside the cache.
+fn shadow_of(options: &ClientOptions, root: &Root, places: &Places) -> Arc<Shadow> {
+    let folder = state_folder(options, root.path(), places);
+    Arc::new(Shadow::new(folder.join("shadow"), options.shadow))
 }
 
 /// The id of this client, kept from start to start.

@@ -33,6 +33,15 @@ pub enum Once {
     Watch,
 }
 
+/// Room for acknowledged contents on this side's disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShadowSize {
+    /// The lesser of 10 GiB and a tenth of what is free, and only where the link is slow.
+    Usual,
+    /// So many bytes, on any link; 0: nothing is kept.
+    Bytes(u64),
+}
+
 /// Options of one sender.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientOptions {
@@ -62,4 +71,6 @@ pub struct ClientOptions {
     pub allow_mass_delete: bool,
     /// Never delete at the destination.
     pub no_delete: bool,
+    /// What is kept to send the next versions as differences.
+    pub shadow: ShadowSize,
 }

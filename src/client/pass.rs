@@ -5,7 +5,8 @@ use crate::delta::sieve::DeltaStats;
 use crate::model::{ContentHash, Kind, Node, RelPath, Tree};
 use crate::net::Traffic;
 use crate::plan::change::{Change, apply};
-use crate::proto::sender::Ending;
+use crate::proto::message::PackBody;
+use crate::proto::sender::{Ending, Unready};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -126,6 +127,27 @@ impl Pass {
     pub fn skipped(&mut self, path: &RelPath, why: String) {
         self.skipped.insert(path.clone());
         self.events.event(Event::Skipped { path: Shown::from(path), why });
+    }
+
+    /// Frames over prefixes made so many bytes of content, and were so long themselves.
+    pub fn settled(&mut self, target_bytes: u64, wire_bytes: u64) {
+        self.summary.prefix_target += target_bytes;
+        self.summary.prefix_wire += wire_bytes;
+    }
+
+    /// What the shadow takes on the disk.
+    pub fn keeps(&mut self, shadow_bytes: u64) {
+        self.summary.shadow_bytes = shadow_bytes;
+    }
+
+    /// Small files were read: some are frames over what the destination holds.
+    pub fn leant_on(&mut self, read: &[Result<PackBody, Unready>]) {
+        for body in read {
+            if let Ok(PackBody::Over(frame)) = body {
+                self.summary.prefix_wire += frame.len() as u64;
+                self.summary.prefix_files += 1;
+            }
+        }
     }
 
     fn wire(&self) -> (u64, u64) {

@@ -2,18 +2,21 @@
 //! read it. Knows no protocol.
 
 use super::connect::{Carrier, Connection};
-use super::deltas::{Delta, DeltaNews, read_batch};
+use super::deltas::{Beside, Copies, Delta, DeltaNews, read_batch};
 use super::event::{Event, Report};
 use super::origin::keep_root;
 use super::pass::{Before, Pass, told};
+use super::shadow::Shadow;
 use super::source::{Snapshot, SourceThread};
 use crate::disk::Root;
 use crate::model::Tree;
-use crate::net::Places;
 use crate::net::link::{Inbox, Outbox};
+use crate::net::{Places, Traffic};
 use crate::proto::frame::Frames;
-use crate::proto::message::{ByeCode, ChangeId, Down, RefuseCode, RootId, RootState, ScopeId, Text, Up};
-use crate::proto::sender::{Action, Ending, News, Sender};
+use crate::proto::message::{
+    ByeCode, ChangeId, Down, PackBody, RefuseCode, RootId, RootState, ScopeId, Text, Up,
+};
+use crate::proto::sender::{Action, Ending, News, Sender, Unready};
 use crate::server::contents::KnownContents;
 use crate::server::holdings::Holdings;
 use crate::store::Acknowledged;
@@ -34,6 +37,7 @@ const TELL_HASHING_AFTER: Duration = Duration::from_secs(2);
 /// What lives longer than a session.
 pub struct Ashore {
     pub known: Arc<KnownContents>,
+    pub shadow: Arc<Shadow>,
     pub source: SourceThread,
     pub places: Places,
     pub events: &'static dyn Report,
@@ -80,7 +84,7 @@ impl End {
 }
 
 enum Work {
-    Batch(u64, Vec<Result<Vec<u8>, crate::proto::sender::Unready>>),
+    Batch(u64, Vec<Result<PackBody, Unready>>),
 }
 
 /// Runs a session to its end, and says how far it came.
@@ -95,7 +99,8 @@ pub async fn send(ashore: &mut Ashore, sender: Sender, connection: Connection) -
         deltas: BTreeMap::new(),
         delta_tell,
         work_tell,
-        pass: Pass::new(ashore.events, traffic, started),
+        pass: Pass::new(ashore.events, traffic.clone(), started),
+        traffic,
         snapshot: None,
         holdings: None,
         held: None,
@@ -127,6 +132,14 @@ pub async fn send(ashore: &mut Ashore, sender: Sender, connection: Connection) -
         Carrier::Ssh(ssh) => drop(ssh.end().await),
         Carrier::Local(task) => drop(task.await),
     }
+    let is_worth = !session.sender.is_dry_run() && ashore.shadow.is_worth(session.traffic.is_slow());
+    let kept = session.snapshot.as_ref().zip(session.sender.destination_tree());
+    if let (End::Passed(_), true, Some((snapshot, tree))) = (&end, is_worth, kept) {
+        let (root, tree) = (snapshot.root.clone(), tree.clone());
+        let (shadow, stop) = (ashore.shadow.clone(), ashore.stop.clone());
+        let keep = move || shadow.keep(&root, &tree, &|| *stop.borrow());
+        let _ = tokio::task::spawn_blocking(keep).await;
+    }
     (end, reached)
 }
 
@@ -137,6 +150,7 @@ struct Session {
     delta_tell: mpsc::UnboundedSender<(ChangeId, DeltaNews)>,
     work_tell: mpsc::UnboundedSender<Work>,
     pass: Pass,
+    traffic: Arc<Traffic>,
     snapshot: Option<Arc<Snapshot>>,
     holdings: Option<Arc<Holdings>>,
     held: Option<String>,
@@ -210,6 +224,7 @@ impl Session {
                 }
                 Some(Work::Batch(batch, results)) = work.recv() => {
                     let now_ms = self.now_ms();
+                    self.pass.leant_on(&results);
                     self.sender.batch_read(batch, results, now_ms);
                 }
                 Some((id, news)) = deltas_told.recv(), if !self.outbox.is_full() => self.delta_news(id, news),
@@ -230,6 +245,7 @@ impl Session {
             DeltaNews::Finished => self.sender.finished(id, now_ms),
             DeltaNews::Unready(unready) => self.sender.unready(id, unready, now_ms),
             DeltaNews::Ask(ask) => self.sender.ask(id, ask),
+            DeltaNews::Settled(settled) => self.pass.settled(settled.target, settled.wire),
         }
     }
 
@@ -248,17 +264,21 @@ impl Session {
                     self.sender.acknowledged(tree, now_ms);
                 }
                 Action::SaveAcknowledged { root_id, tree } => self.unsaved = Some((root_id, tree)),
-                Action::ReadBatch { batch, wants } => {
+                Action::ReadBatch { batch, wants, held } => {
                     let (root, tell) = (self.root(), self.work_tell.clone());
+                    let shadow = self.traffic.is_slow().then(|| ashore.shadow.clone());
                     tokio::task::spawn_blocking(move || {
-                        let _ = tell.send(Work::Batch(batch, read_batch(&root, &wants)));
+                        let read = read_batch(&root, &wants, &held, shadow.as_ref());
+                        let _ = tell.send(Work::Batch(batch, read));
                     });
                 }
                 Action::OpenDelta { id, want, bases, start, alone } => {
                     let (root, known) = (self.root(), ashore.known.clone());
-                    let holdings = (!alone).then(|| self.holdings());
+                    let (shadow, traffic) = (ashore.shadow.clone(), self.traffic.clone());
+                    let copies = self.sender.may_send_prefixes().then_some(Copies { shadow, traffic });
+                    let beside = Beside { holdings: (!alone).then(|| self.holdings()), copies };
                     let tell = self.delta_tell.clone();
-                    let delta = Delta::start(root, known, holdings, id, want, (bases, start), tell);
+                    let delta = Delta::start(root, known, beside, id, want, (bases, start), tell);
                     self.deltas.insert(id, delta);
                 }
                 Action::Pull { id } => self.with_delta(id, Delta::pull),
@@ -338,12 +358,19 @@ impl Session {
             News::AllowanceUsed => self.reached.used_allowance = true,
             News::InStep { root, ending } => {
                 self.reached.is_worth = true;
+                self.pass.keeps(ashore.shadow.bytes());
                 if let Some(snapshot) = &self.snapshot {
                     let held = if ending == Ending::Held { self.held.take() } else { None };
                     if matches!(ending, Ending::Identical | Ending::Partial) && !self.sender.is_dry_run() {
                         keep_root(&ashore.known, &snapshot.root.id());
                     }
                     self.pass.end(root, ending, &snapshot.source.tree, &snapshot.scanned, held);
+                }
+                if !ashore.once
+                    && ashore.shadow.is_worth(self.traffic.is_slow())
+                    && let Some(tree) = self.sender.destination_tree().cloned()
+                {
+                    ashore.shadow.keep_soon(&self.root(), tree, &ashore.stop);
                 }
                 self.save(ashore, true);
                 self.ending = Some(ending);

@@ -39,7 +39,7 @@ pub use file::File;
 pub use findings::{Findings, Hashing, Notes, Options, Progress, Unreadable, Verdict, What};
 pub use own::{OwnFolder, OwnFolderError, id_of};
 pub use partial::{Intent, Ledger, PartialId, StoredPartial, load_partial, load_values, remove_partial};
-pub use probe::{Keeps, probe};
+pub use probe::{Keeps, free_bytes, probe};
 pub use root::{Root, RootError};
 pub use salvage::{SalvageError, salvage};
 pub use scan::{Rescan, Scan, ScanError, Touched, rescan, scan};

@@ -124,6 +124,12 @@ fn sweep(dir: &OwnedFd) {
     }
 }
 
+/// Bytes that this user may still write where a folder lies.
+pub fn free_bytes(folder: &std::path::Path) -> Option<u64> {
+    let space = sys::statvfs(folder).ok()?;
+    Some(space.f_bavail.saturating_mul(space.f_frsize))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

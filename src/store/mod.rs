@@ -23,6 +23,7 @@ pub mod fuzzing;
 mod listings;
 mod notes;
 mod rows;
+pub mod shadow;
 mod stats;
 
 pub use contents::Signature;

@@ -5,7 +5,7 @@ use super::tree_of;
 use crate::delta::ops::Op;
 use crate::model::{Content, ContentHash, Kind, Meta, RelPath, Time};
 use crate::plan::guard::RootChange;
-use crate::proto::message::Down;
+use crate::proto::message::{Down, PackBody};
 use crate::proto::sender::{Action, Ask, DeltaFrame, KnownBasis, Source, Unready, Want};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -18,7 +18,7 @@ const GROUP: usize = 64 << 10;
 /// What the source says to the machine.
 #[derive(Debug)]
 pub enum Reply {
-    Batch(u64, Vec<Result<Vec<u8>, Unready>>),
+    Batch(u64, Vec<Result<PackBody, Unready>>),
     Frame(u64, DeltaFrame),
     Finished(u64),
     Unready(u64, Unready),
@@ -128,8 +128,8 @@ impl Files {
 
     pub fn act(&mut self, action: Action, replies: &mut Vec<Reply>) {
         match action {
-            Action::ReadBatch { batch, wants } => {
-                let read = wants.iter().map(|want| self.read(want)).collect();
+            Action::ReadBatch { batch, wants, .. } => {
+                let read = wants.iter().map(|want| self.read(want).map(PackBody::Whole)).collect();
                 replies.push(Reply::Batch(batch, read));
             }
             Action::OpenDelta { id, want, bases, start, .. } => {

@@ -21,10 +21,12 @@ pub enum Action {
         root_id: RootId,
         tree: Tree,
     },
-    /// Read small files and symlinks whole, and compare with the hash; answered by `batch_read`.
+    /// Read small files and symlinks whole, and compare with the hash; answered by `batch_read` with their bodies:
+    /// `Whole`, or `Over` for those whose path holds a content that is named here, with its size.
     ReadBatch {
         batch: u64,
         wants: Vec<Want>,
+        held: Vec<Option<(ContentHash, u64)>>,
     },
     /// Begin to compute a delta of the target's bytes from `start` on; a frame only comes when it is pulled.
     OpenDelta {

@@ -233,6 +233,11 @@ impl Sender {
         self.config.dry_run
     }
 
+    /// Whether the receiver takes ops over prefixes.
+    pub fn may_send_prefixes(&self) -> bool {
+        self.capabilities & CAN_PREFIX != 0
+    }
+
     /// The destination as it is known.
     pub fn destination_tree(&self) -> Option<&Tree> {
         self.acknowledged.as_ref()

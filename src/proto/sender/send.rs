@@ -136,8 +136,22 @@ impl Sender {
         let batch = self.next_batch;
         self.next_batch += 1;
         self.batches.insert(batch, wants.clone());
+        let held = wants.iter().map(|want| self.held_small(want)).collect();
         let wants = wants.iter().map(|want| self.as_scanned(want)).collect();
-        self.actions.push_back(Action::ReadBatch { batch, wants });
+        self.actions.push_back(Action::ReadBatch { batch, wants, held });
+    }
+
+    /// The small content that the path of a file holds, and will hold when the file comes, if a frame over it
+    /// may be sent.
+    fn held_small(&self, want: &Want) -> Option<(ContentHash, u64)> {
+        if self.capabilities & CAN_OVER == 0 || want.leaf.kind != Kind::File {
+            return None;
+        }
+        let held = self.acknowledged.as_ref()?.get(&want.path).and_then(Node::as_leaf)?;
+        let is_at_rest = self.expected.get(&want.path).and_then(Node::as_leaf) == Some(held);
+        let fits = held.kind == Kind::File && held.size <= PACK_FILE_BYTES;
+        let hash = held.content.whole().filter(|_| is_at_rest && fits)?;
+        Some((hash, held.size))
     }
 
     /// A file as the source has it, not as the destination keeps it: so it is compared when read.
@@ -148,17 +162,18 @@ impl Sender {
     }
 
     /// Small files and symlinks were read, in the order in which they were wanted.
-    pub fn batch_read(&mut self, batch: u64, results: Vec<Result<Vec<u8>, super::Unready>>, now_ms: u64) {
+    pub fn batch_read(&mut self, batch: u64, results: Vec<Result<PackBody, super::Unready>>, now_ms: u64) {
         self.now_ms = now_ms;
         let Some(wants) = self.batches.remove(&batch) else { return };
         let (mut files, mut asked, mut links) = (Vec::new(), Vec::new(), Vec::new());
         for (want, result) in wants.into_iter().zip(results) {
             match result {
-                Ok(bytes) if want.leaf.kind == Kind::Link => links.push((want, bytes)),
-                Ok(bytes) => match self.basis_to_ask(&want) {
+                Ok(PackBody::Whole(bytes)) if want.leaf.kind == Kind::Link => links.push((want, bytes)),
+                Ok(PackBody::Whole(bytes)) => match self.basis_to_ask(&want) {
                     Some(basis_size) => asked.push((want, bytes, basis_size)),
                     None => files.push((want, PackBody::Whole(bytes))),
                 },
+                Ok(body) => files.push((want, body)),
                 Err(unready) => {
                     if want.leaf.kind == Kind::File {
                         self.credit += want.leaf.size;

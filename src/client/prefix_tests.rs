@@ -1,0 +1,205 @@
+//! Frames over prefixes make what the ops before them made, and only where that is shorter.
+
+use super::*;
+use crate::delta::blocks::RangeSignature;
+use crate::delta::groups::GroupTree;
+use crate::delta::rebuild::{Bases, Sink, rebuild};
+use crate::delta::sieve::{Against, KnownBasis, Target, sieve};
+use crate::model::ContentHash;
+use crate::net::squeeze::expand_over;
+use proptest::prelude::*;
+use std::io;
+
+fn noise(n_bytes: usize, seed: u64) -> Vec<u8> {
+    let mut bytes = vec![0; n_bytes];
+    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+struct Held<'a>(&'a [u8]);
+
+impl Bases for Held<'_> {
+    fn len(&self, basis: u32) -> Option<u64> {
+        (basis == 0).then_some(self.0.len() as u64)
+    }
+
+    fn read_at(&mut self, _basis: u32, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buf, offset)
+    }
+
+    fn expand(&self, prefix: &[u8], frame: &[u8], target_bytes: usize) -> Option<Vec<u8>> {
+        expand_over(prefix, frame, target_bytes)
+    }
+}
+
+#[derive(Default)]
+struct Made(Vec<u8>);
+
+impl Sink for Made {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn zeros(&mut self, len: u64) -> io::Result<()> {
+        self.0.resize(self.0.len() + len as usize, 0);
+        Ok(())
+    }
+}
+
+/// The frames of the sieve, after the recoder; their content, and what frames over prefixes settled.
+fn recoded(
+    basis: &[u8],
+    target: &[u8],
+    read_basis: &mut ReadBasis,
+    reread: &[u8],
+    is_worth: bool,
+) -> (Vec<(u64, Vec<Op>)>, Settled) {
+    let (groups, basis_groups) = (GroupTree::compute(target), GroupTree::compute(basis));
+    let known = KnownBasis {
+        index: 0,
+        size: basis.len() as u64,
+        groups: basis_groups.map(|groups| groups.tags(0)),
+        signatures: vec![RangeSignature::compute(0, basis, 509, 8)],
+    };
+    let content: &dyn ReadAt = &target.to_vec();
+    let hash = ContentHash::of(target);
+    let offered = Target { content, size: target.len() as u64, hash, groups: groups.as_ref(), holes: &[] };
+    let mut sent = Vec::new();
+    let mut send = |at, ops| {
+        sent.push((at, ops));
+        ControlFlow::Continue(())
+    };
+    let reread = reread.to_vec();
+    let is_worth = || is_worth;
+    let mut recoder =
+        Recoder::new(read_basis, (0, basis.len() as u64), &reread, target.len() as u64, &is_worth);
+    let against = Against { bases: std::slice::from_ref(&known), ..Against::default() };
+    sieve(offered, against, 0, &mut |at, ops| recoder.take(at, ops, &mut send)).expect("a delta");
+    assert!(recoder.finish(&mut send).is_continue());
+    let settled = recoder.settled();
+    (sent, settled)
+}
+
+fn made_of(basis: &[u8], frames: &[(u64, Vec<Op>)]) -> Vec<u8> {
+    let mut made = Made::default();
+    for (at, ops) in frames {
+        assert_eq!(*at, made.0.len() as u64, "frames join");
+        assert!(ops.len() <= OPS);
+        let wire: usize = ops.iter().map(Op::wire_bytes).sum();
+        assert!(wire <= DELTA_AIM_BYTES || ops.iter().any(|op| matches!(op, Op::Prefix { .. })));
+        assert!(wire <= crate::model::limits::OP_BYTES);
+        for op in ops {
+            rebuild(op, made.0.len() as u64, &mut Held(basis), &mut made).expect("our own ops");
+        }
+    }
+    made.0
+}
+
+fn wire_bytes(frames: &[(u64, Vec<Op>)]) -> usize {
+    frames.iter().flat_map(|(_, ops)| ops).map(|op| op.wire_bytes() + OP_COST).sum()
+}
+
+fn n_prefixes(frames: &[(u64, Vec<Op>)]) -> usize {
+    frames.iter().flat_map(|(_, ops)| ops).filter(|op| matches!(op, Op::Prefix { .. })).count()
+}
+
+fn whole(basis: &[u8]) -> impl FnMut(Range<u64>) -> Option<Vec<u8>> {
+    |range| Some(basis[range.start as usize..range.end as usize].to_vec())
+}
+
+/// Every 3,000 bytes one is inserted, and its neighbour another.
+fn edited(basis: &[u8]) -> Vec<u8> {
+    let mut target = Vec::new();
+    for piece in basis.chunks(3_000) {
+        target.extend_from_slice(piece);
+        target.push(7);
+        let last = target.len() - 2;
+        target[last] ^= 1;
+    }
+    target
+}
+
+#[test]
+fn many_small_edits_cost_a_few_bytes_each() {
+    let basis = noise(5 << 20, 1);
+    let target = edited(&basis);
+    let (plain, _) = recoded(&basis, &target, &mut whole(&basis), &target, false);
+    let (frames, settled) = recoded(&basis, &target, &mut whole(&basis), &target, true);
+    assert!(made_of(&basis, &frames) == target);
+    assert!(made_of(&basis, &plain) == target);
+    assert_eq!(n_prefixes(&plain), 0, "bytes are not dear");
+    let n_edits = basis.len() / 3_000;
+    assert!(wire_bytes(&frames) < 20 * n_edits, "{} bytes for {n_edits}", wire_bytes(&frames));
+    assert!(wire_bytes(&frames) * 10 < wire_bytes(&plain));
+    assert!(settled.target > 4 << 20 && settled.wire < 100_000, "{settled:?}");
+}
+
+#[test]
+fn a_page_that_changed_a_little_is_looked_up_in_its_own_place() {
+    let basis = noise(4 << 20, 2);
+    let mut target = basis.clone();
+    for at in (0..64).map(|index| 2_000_000 + index * 61) {
+        target[at] ^= 0x55;
+    }
+    let (frames, _) = recoded(&basis, &target, &mut whole(&basis), &target, true);
+    assert!(made_of(&basis, &frames) == target);
+    assert!(wire_bytes(&frames) < 700, "{} bytes", wire_bytes(&frames));
+}
+
+#[test]
+fn what_the_shadow_has_lost_travels_as_ops() {
+    let basis = noise(5 << 20, 3);
+    let target = edited(&basis);
+    let mut n_asked = 0;
+    let mut lossy = |range: Range<u64>| {
+        n_asked += 1;
+        (n_asked % 2 == 0).then(|| basis[range.start as usize..range.end as usize].to_vec())
+    };
+    let (frames, settled) = recoded(&basis, &target, &mut lossy, &target, true);
+    assert!(made_of(&basis, &frames) == target);
+    assert!(settled.target > 0 && settled.target < 5 << 20, "{settled:?}");
+}
+
+#[test]
+fn a_file_cut_short_while_it_is_read_again_travels_as_ops() {
+    let basis = noise(1 << 20, 4);
+    let target = edited(&basis);
+    let (frames, settled) = recoded(&basis, &target, &mut whole(&basis), &target[..1_000], true);
+    assert!(made_of(&basis, &frames) == target);
+    assert_eq!(settled, Settled::default());
+}
+
+#[test]
+fn unrelated_content_is_not_tried_window_by_window() {
+    let (basis, target) = (noise(16 << 20, 5), noise(64 << 20, 6));
+    let mut n_asked = 0;
+    let mut counted = |range: Range<u64>| {
+        n_asked += 1;
+        Some(basis[range.start as usize..range.end as usize].to_vec())
+    };
+    let (frames, settled) = recoded(&basis, &target, &mut counted, &target, true);
+    assert!(made_of(&basis, &frames) == target);
+    assert_eq!(settled, Settled::default());
+    assert!(n_asked <= 40, "{n_asked} times for 32 windows");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn any_edits_are_made_right(
+        seed: u64,
+        size in 1usize..600_000,
+        edits in prop::collection::vec((0usize..600_000, 0usize..90_000, 0usize..5_000), 0..12),
+    ) {
+        let basis = noise(size, seed);
+        let mut target = basis.clone();
+        for (number, (at, cut, put)) in edits.into_iter().enumerate() {
+            let at = at % (target.len() + 1);
+            let end = (at + cut).min(target.len());
+            target.splice(at..end, noise(put, seed ^ number as u64));
+        }
+        let (frames, _) = recoded(&basis, &target, &mut whole(&basis), &target, true);
+        prop_assert!(made_of(&basis, &frames) == target);
+    }
+}

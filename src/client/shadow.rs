@@ -1,0 +1,405 @@
+//! The shadow at the client: which acknowledged contents are kept, and reading them back as prefixes.
+//!
+//! It is filled from the source when a pass has ended: what was acknowledged and still stands there. A
+//! content is only kept when its bytes hash to its name. All of it is cache: what is damaged, lost or
+//! out of the budget costs bytes on the wire.
+
+use crate::client::options::ShadowSize;
+use crate::disk::{Root, free_bytes};
+use crate::model::limits::{GIB, PACK_FILE_BYTES};
+use crate::model::{ContentHash, Kind, RelPath, Tree};
+use crate::net::squeeze::Presser;
+use crate::store::CacheError;
+use crate::store::shadow::{Held, PIECE_BYTES, PieceName, Shadow as Shelf};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use tokio::sync::watch;
+
+/// Level at which pieces are squeezed: reading and hashing take about as long.
+const LEVEL: i32 = 3;
+/// The budget when none is named: this, or a tenth of what is free.
+const USUAL_BYTES: u64 = 10 * GIB;
+const SHARE_OF_FREE: u64 = 10;
+/// Pieces that are read, named and written together.
+const RUN_PIECES: usize = 64;
+/// Plain bytes, and number, of small contents that are written together.
+const BATCH_BYTES: usize = 4 << 20;
+const BATCH_CONTENTS: usize = 512;
+/// What was written is brought to the disk after so many plain bytes: before that its room is not free.
+const SYNC_BYTES: u64 = 64 << 20;
+/// Names the tree of which everything is held.
+const WHOLE_KEY: &str = "whole";
+
+/// What is kept of acknowledged contents, within a budget.
+pub struct Shadow {
+    folder: PathBuf,
+    size: ShadowSize,
+    /// Opened when it is first needed; none when it cannot be.
+    shelf: OnceLock<Option<Shelf>>,
+    presser: Mutex<Presser>,
+    /// Whether a thread keeps, and the tree that it is to keep next.
+    keeping: Mutex<(bool, Option<Tree>)>,
+}
+
+impl Shadow {
+    /// In a folder of its own, made when something is first kept.
+    pub fn new(folder: PathBuf, size: ShadowSize) -> Self {
+        Self { folder, size, shelf: OnceLock::new(), presser: Mutex::default(), keeping: Mutex::default() }
+    }
+
+    /// Whether contents are to be kept on a link like this.
+    pub fn is_worth(&self, link_is_slow: bool) -> bool {
+        match self.size {
+            ShadowSize::Usual => link_is_slow,
+            ShadowSize::Bytes(bytes) => bytes > 0,
+        }
+    }
+
+    fn shelf(&self) -> Option<&Shelf> {
+        if self.size == ShadowSize::Bytes(0) {
+            return None;
+        }
+        let open = || match Shelf::open(&self.folder) {
+            Ok((shelf, _)) => Some(shelf),
+            Err(error) => {
+                tracing::debug!(%error, "the shadow cannot be used");
+                None
+            }
+        };
+        self.shelf.get_or_init(open).as_ref()
+    }
+
+    /// The shelf if anything was ever kept.
+    fn found(&self) -> Option<&Shelf> {
+        if self.shelf.get().is_none() && !self.folder.exists() {
+            return None;
+        }
+        self.shelf()
+    }
+
+    /// Bytes that it takes on the disk.
+    pub fn bytes(&self) -> u64 {
+        self.found().map_or(0, Shelf::bytes)
+    }
+
+    /// A content to read ranges of, if it is held.
+    pub fn basis(self: &Arc<Self>, hash: &ContentHash, size: u64) -> Option<ShadowBasis> {
+        let Held::Pieces(pieces) = self.found()?.held(hash)? else { return None };
+        let mut starts = Vec::with_capacity(pieces.len());
+        let mut at = 0;
+        for (_, len) in &pieces {
+            starts.push(at);
+            at += u64::from(*len);
+        }
+        let are_sound = pieces.iter().all(|(_, len)| (1..=PIECE_BYTES as u32).contains(len));
+        (at == size && are_sound).then(|| ShadowBasis {
+            shadow: self.clone(),
+            pieces,
+            starts,
+            size,
+            plain: BTreeMap::new(),
+        })
+    }
+
+    /// A small content as a whole.
+    pub fn small(&self, hash: &ContentHash, size: u64) -> Option<Vec<u8>> {
+        if size > PACK_FILE_BYTES {
+            return None;
+        }
+        let shelf = self.found()?;
+        let bytes = match shelf.held(hash)? {
+            Held::Whole(bytes) => self.expand(&bytes, size as usize)?,
+            Held::Pieces(pieces) => {
+                let frames = shelf.pieces(&pieces)?;
+                let mut plain = Vec::with_capacity(size as usize);
+                for (frame, (_, len)) in frames.iter().zip(&pieces) {
+                    plain.extend(self.expand(frame, (*len as usize).min(PIECE_BYTES))?);
+                }
+                plain
+            }
+        };
+        (bytes.len() as u64 == size).then_some(bytes)
+    }
+
+    fn expand(&self, frame: &[u8], n_bytes: usize) -> Option<Vec<u8>> {
+        self.presser.lock().unwrap_or_else(PoisonError::into_inner).expand(frame, n_bytes)
+    }
+
+    fn squeeze(&self, piece: &[u8]) -> Vec<u8> {
+        self.presser.lock().unwrap_or_else(PoisonError::into_inner).squeeze(piece, LEVEL)
+    }
+
+    fn budget_bytes(&self, shelf: &Shelf) -> u64 {
+        match self.size {
+            ShadowSize::Bytes(bytes) => bytes,
+            ShadowSize::Usual => {
+                let free = free_bytes(&self.folder).unwrap_or(0);
+                USUAL_BYTES.min((free + shelf.bytes()) / SHARE_OF_FREE)
+            }
+        }
+    }
+
+    /// Keeps in a thread, one tree at a time: of several that come meanwhile the last.
+    pub fn keep_soon(self: &Arc<Self>, root: &Arc<Root>, acknowledged: Tree, stop: &watch::Receiver<bool>) {
+        let mut keeping = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
+        keeping.1 = Some(acknowledged);
+        if std::mem::replace(&mut keeping.0, true) {
+            return;
+        }
+        let (shadow, root, stop) = (self.clone(), root.clone(), stop.clone());
+        tokio::task::spawn_blocking(move || {
+            loop {
+                let mut keeping = shadow.keeping.lock().unwrap_or_else(PoisonError::into_inner);
+                let Some(tree) = keeping.1.take() else {
+                    keeping.0 = false;
+                    return;
+                };
+                drop(keeping);
+                shadow.keep(&root, &tree, &|| *stop.borrow());
+            }
+        });
+    }
+
+    /// Keeps what the acknowledged tree holds, as far as the source still holds it too and the budget
+    /// allows, the latest changed first; drops what it does not hold any more.
+    ///
+    /// Reads every content that is not held yet: call it from a thread, when a pass has ended.
+    pub fn keep(&self, root: &Root, acknowledged: &Tree, stop: &dyn Fn() -> bool) {
+        let tree_hash = acknowledged.root().hash();
+        let Some(shelf) = self.shelf() else { return };
+        if tree_hash.is_some_and(|hash| shelf.word(WHOLE_KEY).as_deref() == Some(&hash.0)) {
+            return;
+        }
+        let budget = self.budget_bytes(shelf);
+        let mut held: HashSet<ContentHash> = shelf.all().into_iter().collect();
+        let (all, wants) = wanted(acknowledged, &held);
+        let _ = shelf.sweep();
+        let mut keeper = Keeper {
+            shadow: self,
+            shelf,
+            root,
+            stop,
+            budget,
+            batch: Vec::new(),
+            batch_bytes: 0,
+            unsynced: 0,
+        };
+        held.retain(|hash| !all.contains_key(hash));
+        let stale: Vec<ContentHash> = held.into_iter().collect();
+        let new_bytes: u64 = wants.iter().map(|want| want.size).sum();
+        let is_tight = shelf.bytes() + new_bytes > budget;
+        // Old versions share pieces with the new ones: they go first only where the room is needed.
+        let done = if is_tight { shelf.remove(&stale) } else { Ok(()) };
+        let is_whole = keeper.keep_all(wants);
+        let done = done.and_then(|()| shelf.remove(&stale)).and_then(|()| make_room(shelf, all, budget));
+        let done = done.and_then(|is_within| {
+            let name = tree_hash.filter(|_| is_whole && is_within).map_or(Vec::new(), |hash| hash.0.to_vec());
+            shelf.set_word(WHOLE_KEY, &name)?;
+            shelf.sync()
+        });
+        if let Err(error) = done {
+            tracing::debug!(%error, "the shadow was not kept");
+        }
+    }
+}
+
+/// When a content was changed last.
+type Changed = (i64, u32);
+
+/// All contents of a tree, and which of them are not held, the latest changed first.
+fn wanted(tree: &Tree, held: &HashSet<ContentHash>) -> (HashMap<ContentHash, Changed>, Vec<Wanted>) {
+    let mut all: HashMap<ContentHash, Changed> = HashMap::new();
+    let mut wants = Vec::new();
+    tree.for_each(&mut |path, node| {
+        let leaf = node.as_leaf().filter(|leaf| leaf.kind == Kind::File && leaf.size > 0);
+        let Some((leaf, hash)) = leaf.and_then(|leaf| Some((leaf, leaf.content.whole()?))) else { return };
+        let changed = (leaf.meta.mtime.secs, leaf.meta.mtime.nanos);
+        if all.insert(hash, changed).is_none() && !held.contains(&hash) {
+            wants.push(Wanted { path: path.clone(), hash, size: leaf.size, changed });
+        }
+    });
+    wants.sort_by_key(|want| Reverse(want.changed));
+    (all, wants)
+}
+
+/// Drops contents, the longest unchanged first, until the rest is within the budget; whether none had to go.
+fn make_room(shelf: &Shelf, all: HashMap<ContentHash, Changed>, budget: u64) -> Result<bool, CacheError> {
+    if shelf.bytes() <= budget {
+        return Ok(true);
+    }
+    let mut all: Vec<(Changed, ContentHash)> =
+        all.into_iter().map(|(hash, changed)| (changed, hash)).collect();
+    all.sort_unstable_by_key(|(changed, hash)| (*changed, hash.0));
+    for (_, hash) in all {
+        if shelf.bytes() <= budget {
+            break;
+        }
+        shelf.remove(&[hash])?;
+    }
+    Ok(false)
+}
+
+/// A content that is to be kept, and where the source holds it.
+struct Wanted {
+    path: RelPath,
+    hash: ContentHash,
+    size: u64,
+    changed: Changed,
+}
+
+/// One round of keeping.
+struct Keeper<'k> {
+    shadow: &'k Shadow,
+    shelf: &'k Shelf,
+    root: &'k Root,
+    stop: &'k dyn Fn() -> bool,
+    budget: u64,
+    batch: Vec<(ContentHash, Held)>,
+    batch_bytes: usize,
+    unsynced: u64,
+}
+
+impl Keeper<'_> {
+    /// True when all of it is held in the end.
+    fn keep_all(&mut self, wants: Vec<Wanted>) -> bool {
+        let mut is_whole = true;
+        for want in wants {
+            if (self.stop)() || self.shelf.bytes() >= self.budget {
+                is_whole = false;
+                break;
+            }
+            is_whole &= self.keep_one(&want).unwrap_or(false);
+        }
+        self.flush().is_some() && is_whole
+    }
+
+    /// `None`: it is not there any more, is another by now, or could not be kept.
+    fn keep_one(&mut self, want: &Wanted) -> Option<bool> {
+        let file = self.root.open_file(&want.path).ok()?;
+        if file.opened().size != want.size {
+            return None;
+        }
+        if want.size <= PIECE_BYTES as u64 {
+            let mut bytes = vec![0; want.size as usize];
+            let n = file.read_at(&mut bytes, 0).ok()?;
+            if n != bytes.len() || ContentHash::of(&bytes) != want.hash {
+                return None;
+            }
+            self.batch_bytes += bytes.len();
+            self.batch.push((want.hash, Held::Whole(self.shadow.squeeze(&bytes))));
+            if self.batch_bytes >= BATCH_BYTES || self.batch.len() >= BATCH_CONTENTS {
+                self.flush()?;
+            }
+            return Some(true);
+        }
+        let mut hasher = blake3::Hasher::new();
+        let mut list = Vec::new();
+        let mut buffer = vec![0; RUN_PIECES * PIECE_BYTES];
+        let mut at = 0;
+        while at < want.size {
+            let n = file.read_at(&mut buffer, at).ok()?;
+            if n == 0 || (self.stop)() || self.shelf.bytes() >= self.budget {
+                return None;
+            }
+            hasher.update(&buffer[..n]);
+            self.keep_run(&buffer[..n], &mut list)?;
+            at += n as u64;
+        }
+        if at != want.size || *hasher.finalize().as_bytes() != want.hash.0 {
+            return None;
+        }
+        self.shelf.put(&[(want.hash, Held::Pieces(list))]).ok()?;
+        Some(true)
+    }
+
+    /// Keeps the pieces of a run that are not held, and adds all of them to the list.
+    fn keep_run(&mut self, run: &[u8], list: &mut Vec<(PieceName, u32)>) -> Option<()> {
+        let named: Vec<(PieceName, &[u8])> =
+            run.chunks(PIECE_BYTES).map(|piece| (name_of(piece), piece)).collect();
+        list.extend(named.iter().map(|(name, piece)| (*name, piece.len() as u32)));
+        let names: Vec<PieceName> = named.iter().map(|(name, _)| *name).collect();
+        let missing: HashSet<PieceName> = self.shelf.missing(&names).into_iter().collect();
+        let mut fresh: BTreeMap<PieceName, Vec<u8>> = BTreeMap::new();
+        for (name, piece) in named.iter().filter(|(name, _)| missing.contains(name)) {
+            fresh.entry(*name).or_insert_with(|| self.shadow.squeeze(piece));
+        }
+        let fresh: Vec<(PieceName, Vec<u8>)> = fresh.into_iter().collect();
+        if !fresh.is_empty() {
+            self.shelf.put_pieces(&fresh).ok()?;
+        }
+        self.unsynced += fresh.iter().map(|(_, frame)| frame.len() as u64).sum::<u64>();
+        self.sync_now_and_then()
+    }
+
+    fn flush(&mut self) -> Option<()> {
+        self.batch_bytes = 0;
+        let batch = std::mem::take(&mut self.batch);
+        if batch.is_empty() {
+            return Some(());
+        }
+        self.unsynced += BATCH_BYTES as u64;
+        self.shelf.put(&batch).ok()?;
+        self.sync_now_and_then()
+    }
+
+    fn sync_now_and_then(&mut self) -> Option<()> {
+        if self.unsynced < SYNC_BYTES {
+            return Some(());
+        }
+        self.unsynced = 0;
+        self.shelf.sync().ok()
+    }
+}
+
+fn name_of(piece: &[u8]) -> PieceName {
+    let mut name = [0; 16];
+    name.copy_from_slice(&ContentHash::of(piece).0[..16]);
+    name
+}
+
+/// A content of the shadow while ranges of it are read, mostly from front to back.
+pub struct ShadowBasis {
+    shadow: Arc<Shadow>,
+    pieces: Vec<(PieceName, u32)>,
+    starts: Vec<u64>,
+    size: u64,
+    /// The pieces that were read last, by their number.
+    plain: BTreeMap<usize, Vec<u8>>,
+}
+
+impl ShadowBasis {
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The bytes of a range; `None` when a piece is lost, or the range reaches beyond the content.
+    pub fn read(&mut self, range: Range<u64>) -> Option<Vec<u8>> {
+        if range.start >= range.end || range.end > self.size {
+            return None;
+        }
+        let first = self.starts.partition_point(|start| *start <= range.start) - 1;
+        let last = self.starts.partition_point(|start| *start < range.end);
+        self.plain.retain(|number, _| (first..last).contains(number));
+        let lost: Vec<usize> = (first..last).filter(|number| !self.plain.contains_key(number)).collect();
+        let names: Vec<(PieceName, u32)> = lost.iter().map(|number| self.pieces[*number]).collect();
+        let frames = self.shadow.shelf()?.pieces(&names)?;
+        for ((number, frame), (_, len)) in lost.into_iter().zip(frames).zip(names) {
+            self.plain.insert(number, self.shadow.expand(&frame, len as usize)?);
+        }
+        let mut bytes = Vec::with_capacity((range.end - range.start) as usize);
+        for (number, piece) in &self.plain {
+            let start = self.starts[*number];
+            let from = range.start.saturating_sub(start).min(piece.len() as u64) as usize;
+            let to = (range.end - start).min(piece.len() as u64) as usize;
+            bytes.extend_from_slice(&piece[from..to]);
+        }
+        Some(bytes)
+    }
+}
+
+#[cfg(test)]
+#[path = "shadow_tests.rs"]
+mod tests;

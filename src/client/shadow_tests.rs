@@ -1,0 +1,195 @@
+//! The shadow gives back what it was given, or nothing.
+
+use super::*;
+use crate::model::{Leaf, Meta, Node, Time};
+use std::fs;
+use tempfile::TempDir;
+
+struct World {
+    folder: TempDir,
+    root: Root,
+    tree: Tree,
+}
+
+fn noise(n_bytes: usize, seed: u64) -> Vec<u8> {
+    let mut bytes = vec![0; n_bytes];
+    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::create_dir(folder.path().join("src")).expect("a source");
+        let root = Root::open(&folder.path().join("src")).expect("a root");
+        Self { folder, root, tree: Tree::default() }
+    }
+
+    /// A file of the source, acknowledged; later ones changed later.
+    fn put(&mut self, name: &str, bytes: &[u8], secs: i64) -> ContentHash {
+        fs::write(self.folder.path().join("src").join(name), bytes).expect("a file");
+        let hash = ContentHash::of(bytes);
+        let meta = Meta { mode: 0o644, mtime: Time { secs, nanos: 0 } };
+        let leaf = Leaf::file(meta, bytes.len() as u64, hash);
+        let path = RelPath::parse(name.as_bytes()).expect("a path");
+        self.tree.insert(&path, Node::Leaf(leaf)).expect("a place");
+        hash
+    }
+
+    fn shadow(&self, bytes: u64) -> Arc<Shadow> {
+        Arc::new(Shadow::new(self.folder.path().join("shadow"), ShadowSize::Bytes(bytes)))
+    }
+
+    fn keep(&self, shadow: &Shadow) {
+        shadow.keep(&self.root, &self.tree, &|| false);
+    }
+}
+
+/// The whole of a content.
+fn whole(shadow: &Arc<Shadow>, hash: &ContentHash, size: usize) -> Option<Vec<u8>> {
+    match shadow.small(hash, size as u64) {
+        Some(bytes) => Some(bytes),
+        None => shadow.basis(hash, size as u64)?.read(0..size as u64),
+    }
+}
+
+#[test]
+fn what_is_kept_comes_back_in_any_ranges() {
+    let mut world = World::new();
+    let (large, middle, small) = (noise(1_000_000, 1), noise(60_000, 2), b"a few words".to_vec());
+    let hashes =
+        [world.put("large", &large, 1), world.put("middle", &middle, 2), world.put("small", &small, 3)];
+    let shadow = world.shadow(GIB);
+    world.keep(&shadow);
+    drop(shadow);
+    let shadow = world.shadow(GIB);
+    let mut basis = shadow.basis(&hashes[0], 1_000_000).expect("it is held");
+    for range in [0..10, 5..900_000, 32_511..32_513, 999_999..1_000_000, 0..1_000_000, 100..200] {
+        let expected = &large[range.start as usize..range.end as usize];
+        assert!(basis.read(range.clone()).as_deref() == Some(expected), "{range:?}");
+    }
+    assert_eq!(basis.read(0..1_000_001), None);
+    assert_eq!(basis.read(7..7), None);
+    assert_eq!(shadow.small(&hashes[1], 60_000), Some(middle));
+    assert_eq!(shadow.small(&hashes[2], 11), Some(small));
+    assert_eq!(shadow.small(&hashes[2], 12), None);
+    assert!(shadow.basis(&hashes[0], 999_999).is_none());
+}
+
+#[test]
+fn a_new_version_adds_only_its_new_pieces_and_the_old_one_goes() {
+    let mut world = World::new();
+    let mut bytes = noise(3_000_000, 3);
+    let old = world.put("file", &bytes, 1);
+    let shadow = world.shadow(GIB);
+    world.keep(&shadow);
+    let before = shadow.bytes();
+    bytes[1_500_000] ^= 1;
+    let new = world.put("file", &bytes, 2);
+    world.keep(&shadow);
+    assert!(shadow.basis(&old, 3_000_000).is_none());
+    assert!(whole(&shadow, &new, bytes.len()) == Some(bytes));
+    assert!(shadow.bytes() <= before + 100, "{before} and then {}", shadow.bytes());
+}
+
+#[test]
+fn the_budget_holds_and_the_latest_changed_stay() {
+    let mut world = World::new();
+    let hashes: Vec<ContentHash> = (0..40)
+        .map(|number| world.put(&format!("{number}"), &noise(200_000, number as u64), number))
+        .collect();
+    let budget = 3_000_000;
+    let shadow = world.shadow(budget);
+    world.keep(&shadow);
+    assert!(shadow.bytes() <= budget, "{}", shadow.bytes());
+    let held: Vec<bool> = hashes.iter().map(|hash| shadow.basis(hash, 200_000).is_some()).collect();
+    let n_held = held.iter().filter(|held| **held).count();
+    assert!(n_held >= 7, "{n_held}");
+    assert!(held[40 - n_held..].iter().all(|held| *held), "the latest: {held:?}");
+}
+
+#[test]
+fn a_smaller_budget_drops_what_is_too_much() {
+    let mut world = World::new();
+    for number in 0..20 {
+        world.put(&format!("{number}"), &noise(100_000, number as u64), number);
+    }
+    let shadow = world.shadow(GIB);
+    world.keep(&shadow);
+    assert!(shadow.bytes() > 2_000_000);
+    drop(shadow);
+    let shadow = world.shadow(500_000);
+    world.put("one more", b"x", 50);
+    world.keep(&shadow);
+    assert!(shadow.bytes() <= 500_000, "{}", shadow.bytes());
+}
+
+#[test]
+fn a_file_that_changed_meanwhile_is_not_kept_under_its_old_name() {
+    let mut world = World::new();
+    let hash = world.put("file", &noise(300_000, 4), 1);
+    fs::write(world.folder.path().join("src/file"), noise(300_000, 5)).expect("another content");
+    let shadow = world.shadow(GIB);
+    world.keep(&shadow);
+    assert!(shadow.basis(&hash, 300_000).is_none());
+    // Its pieces go with the next round.
+    world.put("file", &noise(10, 6), 2);
+    world.keep(&shadow);
+    assert!(shadow.bytes() < 2_000, "{}", shadow.bytes());
+}
+
+#[test]
+fn a_shadow_of_nothing_makes_no_folder() {
+    let mut world = World::new();
+    let hash = world.put("file", b"words", 1);
+    let shadow = world.shadow(0);
+    assert!(!shadow.is_worth(true));
+    world.keep(&shadow);
+    assert_eq!(shadow.small(&hash, 5), None);
+    assert!(!world.folder.path().join("shadow").exists());
+}
+
+#[test]
+fn without_a_size_only_a_slow_link_is_worth_it() {
+    let shadow = Shadow::new(PathBuf::new(), ShadowSize::Usual);
+    assert!(shadow.is_worth(true) && !shadow.is_worth(false));
+    assert!(Shadow::new(PathBuf::new(), ShadowSize::Bytes(1)).is_worth(false));
+}
+
+/// Damage at many places of the file: what still comes back is right, and it can be filled again.
+#[test]
+fn damage_loses_contents_and_never_changes_them() {
+    let mut world = World::new();
+    let contents: Vec<Vec<u8>> = (0..6).map(|number| noise(150_000, 10 + number)).collect();
+    let hashes: Vec<ContentHash> = contents
+        .iter()
+        .enumerate()
+        .map(|(at, bytes)| world.put(&format!("{at}"), bytes, at as i64))
+        .collect();
+    let shadow = world.shadow(GIB);
+    world.keep(&shadow);
+    drop(shadow);
+    let file = world.folder.path().join("shadow/cache.redb");
+    let sound = fs::read(&file).expect("the file");
+    for step in 0..24 {
+        let mut bytes = sound.clone();
+        let at = 4_096 + step * (bytes.len() - 8_192) / 24;
+        bytes[at..at + 64].fill(0xa5);
+        fs::write(&file, &bytes).expect("a damaged file");
+        let shadow = world.shadow(GIB);
+        for (hash, bytes) in hashes.iter().zip(&contents) {
+            if let Some(found) = whole(&shadow, hash, bytes.len()) {
+                assert!(found == *bytes, "damage at {at}");
+            }
+        }
+        world.put("more", &noise(1_000, 100 + step as u64), 99);
+        world.keep(&shadow);
+        drop(shadow);
+    }
+    let shadow = world.shadow(GIB);
+    world.put("last", &noise(1_000, 7), 100);
+    world.keep(&shadow);
+    let n_whole =
+        hashes.iter().zip(&contents).filter(|(hash, bytes)| whole(&shadow, hash, bytes.len()).is_some());
+    assert!(n_whole.count() > 0, "it was filled again");
+}
