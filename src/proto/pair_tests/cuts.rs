@@ -118,3 +118,157 @@ fn many_transfers_in_any_order() {
         pair
     });
 }
+
+/// Cuts the link after every number of messages of a scene that goes on meanwhile: a message may also come
+/// between two edits. What it is about is looked at by `act` itself.
+fn cut_anywhere(scene: impl Fn() -> Pair, act: impl Fn(&mut Pair)) {
+    for cut in 0.. {
+        let mut pair = scene();
+        pair.cut_after = Some(cut);
+        act(&mut pair);
+        if pair.cut_after.is_some() {
+            assert!(cut > 10, "{cut} messages were tried");
+            return;
+        }
+    }
+}
+
+/// Scenario 12.
+#[test]
+fn newer_versions_while_one_streams() {
+    let base = noise(0, 200_000);
+    let scene = || {
+        let mut pair = Pair::with(&[("f", &base)]);
+        pair.config.once = false;
+        pair.turn = Turn::Random(3);
+        pair.push();
+        pair
+    };
+    cut_anywhere(scene, |pair| {
+        for version in 1..=50 {
+            let mut bytes = base.clone();
+            bytes[version * 3_000..][..100].fill(version as u8);
+            pair.files.write(&path("f"), &bytes);
+            pair.scan();
+            for _ in 0..version % 13 {
+                pair.step();
+            }
+        }
+        assert_eq!(pair.settle(), Ending::Identical);
+        pair.assert_in_step();
+        assert_eq!(pair.disk.items[&path("f")].bytes(), pair.files.items[&path("f")].bytes());
+    });
+}
+
+/// Scenario 13.
+#[test]
+fn a_source_that_changes_while_it_is_read() {
+    for at in [0, 3, 6] {
+        agrees_with_every_cut(|| {
+            let mut pair = Pair::with(&[("f", &noise(1, 150_000)), ("g", b"small")]);
+            pair.files.edit_at = Some((at, path("f"), noise(2, 140_000)));
+            pair
+        });
+    }
+}
+
+/// Scenario 20.
+#[test]
+fn contents_with_equal_tags() {
+    agrees_with_every_cut(|| {
+        let mut pair = pushed();
+        pair.disk.put_foreign(&path("a"), Body::File(b"two".to_vec()), pair.files.items[&path("a")].meta);
+        let mut colliding = pair.files.items[&path("a")].leaf_hash();
+        colliding.0[31] ^= 1;
+        pair.disk.lie = Some((path("a"), colliding));
+        pair.cache = None;
+        pair
+    });
+}
+
+/// Scenario 25.
+#[test]
+fn a_mass_delete() {
+    with_every_cut(|settle| {
+        let mut pair = pushed();
+        for index in 0..150 {
+            pair.files.write(&path(&format!("m/{index}")), b"x");
+        }
+        pair.push();
+        pair.files.remove(&path("m"));
+        pair.files.write(&path("a"), b"changed");
+        pair.files.write(&path("large"), &noise(5, 150_000));
+        pair.join();
+        assert_eq!(settle(&mut pair), Ending::Held);
+        assert!(pair.disk.items.contains_key(&path("m/7")));
+        assert_eq!(pair.disk.items[&path("a")].bytes(), b"changed");
+        assert_eq!(pair.disk.items[&path("large")].bytes(), noise(5, 150_000));
+    });
+}
+
+/// Scenario 27.
+#[test]
+fn a_small_change_while_a_large_transfer_streams() {
+    let scene = || {
+        let mut pair = Pair::with(&[("large", &noise(1, 700_000)), ("small", b"1")]);
+        pair.credit_bytes = 256 << 10;
+        pair.join();
+        pair
+    };
+    cut_anywhere(scene, |pair| {
+        while pair.count_ups(|up| matches!(up, Up::Delta { .. })) < 10 && pair.step() {}
+        pair.files.write(&path("small"), b"2");
+        pair.scan();
+        assert_eq!(pair.settle(), Ending::Identical);
+        pair.assert_in_step();
+        assert_eq!(pair.disk.items[&path("small")].bytes(), b"2");
+    });
+}
+
+/// Scenario 34: a word to give up that stands behind the end, and the newer version behind both.
+#[test]
+fn a_cancel_that_comes_too_late() {
+    let scene = || {
+        let mut pair = Pair::with(&[("f", &noise(1, 150_000)), ("g", b"1")]);
+        pair.config.once = false;
+        pair.join();
+        pair
+    };
+    cut_anywhere(scene, |pair| {
+        let mut end = None;
+        while end.is_none() && pair.step() {
+            pair.drain();
+            end = pair.up.iter().find_map(|frame| match read(frame) {
+                Up::End { id } => Some(id),
+                _ => None,
+            });
+        }
+        if let Some(id) = end {
+            let mut bytes = Vec::new();
+            crate::proto::frame::encode(&Up::Cancel { id, keep: false }, &mut bytes);
+            pair.up.push_back(bytes);
+            pair.run();
+            let ends = pair.downs.iter().filter(|down| ends(down, id)).count();
+            assert!(ends == 1 || pair.sender.is_none(), "{ends} ends");
+        }
+        pair.files.write(&path("f"), &noise(2, 140_000));
+        pair.scan();
+        assert_eq!(pair.settle(), Ending::Identical);
+        pair.assert_in_step();
+        assert!(pair.disk.items[&path("f")].bytes() == noise(2, 140_000));
+    });
+}
+
+fn read(frame: &[u8]) -> Up {
+    let mut frames = Frames::default();
+    frames.buffer().extend(frame);
+    frames.next_message().expect("a frame").expect("a message")
+}
+
+fn ends(down: &Down, id: u64) -> bool {
+    match down {
+        Down::Done { ids, .. } => ids.iter().any(|(first, n)| (*first..first + u64::from(*n)).contains(&id)),
+        Down::Refused { id: refused, item, .. } => *refused == id && item.is_none(),
+        _ => false,
+    }
+}
