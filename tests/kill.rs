@@ -120,7 +120,8 @@ fn batches_of_hard_shapes_survive_a_kill_of_the_server_in_the_middle() {
         server.kill();
         let between = tree::read(&yard.dest);
         n_between += usize::from(between != old && between != new);
-        shapes_are_old_or_new(&between, &old, &new, &what);
+        is_old_or_new(&between, &old, &new)
+            .unwrap_or_else(|path| panic!("{what}: {path:?} is neither old nor new"));
         server = yard.serve(port);
         push.ended().is_in_step(&what);
         yard.is_in_step(&what);
@@ -175,21 +176,4 @@ fn for_each_shape(src: &Path, work: impl Fn(&shapes::Shape, &Path)) {
             work(shape, &src.join(format!("{}-{instance}", shape.name)));
         }
     }
-}
-
-fn shapes_are_old_or_new(between: &tree::Seens, old: &tree::Seens, new: &tree::Seens, what: &str) {
-    let is_of_ring = |path: &Path| {
-        let top = path.iter().next().unwrap().to_str().unwrap();
-        SHAPES.iter().any(|shape| shape.is_ring && top.starts_with(shape.name))
-    };
-    let (rings, others) = between.clone().into_iter().partition(|(path, _)| is_of_ring(path));
-    is_old_or_new(&others, old, new).unwrap_or_else(|path| panic!("{what}: {path:?} is neither old nor new"));
-    let known = |seens: &tree::Seens| {
-        seens.values().filter_map(hash_of).collect::<std::collections::BTreeSet<[u8; 32]>>()
-    };
-    assert!(known(&rings).is_subset(&known(old)), "{what}: a ring holds a content that nobody has");
-}
-
-fn hash_of(seen: &tree::Seen) -> Option<[u8; 32]> {
-    if let tree::Seen::File { hash, .. } = seen { Some(*hash) } else { None }
 }

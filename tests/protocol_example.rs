@@ -224,6 +224,10 @@ fn every_up() -> Vec<Up> {
         Up::Pong(70_000),
         Up::Bye { code: ByeCode::Finished, text: Text::default() },
         Up::AskBlocks { request: 6, files: List::new(vec![asked_file()]) },
+        Up::Rotate {
+            id: 10,
+            ring: List::new(["a", "b", "d/c"].map(|name| (path(name), Tag([0xaa; 8]))).to_vec()),
+        },
     ]
 }
 

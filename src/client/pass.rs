@@ -114,12 +114,14 @@ impl Pass {
             }
             Change::Link { .. } | Change::MakeDir { .. } => self.summary.changed += 1,
             Change::SetMeta { .. } => self.summary.metadata += 1,
-            Change::Move { .. } | Change::Swap { .. } => self.summary.moved += 1,
+            Change::Move { .. } | Change::Swap { .. } | Change::Rotate { .. } => self.summary.moved += 1,
             Change::Remove { .. } => self.summary.deleted += 1,
         }
         self.skipped.remove(change.path());
         let before = self.removals.remove(change.path()).or(existed.then_some(Before::UNKNOWN));
-        self.events.event(Event::Applied(told(change, before)));
+        for told in told(change, before) {
+            self.events.event(Event::Applied(told));
+        }
         self.tell();
     }
 
@@ -223,8 +225,9 @@ impl Before {
     }
 }
 
-/// A change as it is told to people; `before`: what was at its path, if anything.
-pub fn told(change: &Change, before: Option<Before>) -> Told {
+/// A change as it is told to people, names that rotate as the moves that they are; `before`: what was at its
+/// path, if anything.
+pub fn told(change: &Change, before: Option<Before>) -> Vec<Told> {
     let made = |kind: What, path: &RelPath, size_bytes: u64| {
         let path = Shown::from(path);
         if before.is_some() {
@@ -233,7 +236,7 @@ pub fn told(change: &Change, before: Option<Before>) -> Told {
             Told::Create { kind, path, size_bytes }
         }
     };
-    match change {
+    let told = match change {
         Change::File { path, size, .. } => made(What::File, path, *size),
         Change::Link { path, size, .. } => made(What::Link, path, *size),
         Change::MakeDir { path, .. } => {
@@ -242,9 +245,14 @@ pub fn told(change: &Change, before: Option<Before>) -> Told {
         Change::SetMeta { path, .. } => Told::Meta { path: Shown::from(path) },
         Change::Move { from, to } => Told::Move { from: Shown::from(from), path: Shown::from(to) },
         Change::Swap { a, b } => Told::Swap { from: Shown::from(a), path: Shown::from(b) },
+        Change::Rotate { ring } => {
+            let moves = ring.iter().zip(ring.iter().cycle().skip(1));
+            return moves.map(|(from, to)| Told::Move { from: from.into(), path: to.into() }).collect();
+        }
         Change::Remove { path } => {
             let Before { kind, n_below } = before.unwrap_or(Before::UNKNOWN);
             Told::Remove { kind: kind.into(), path: Shown::from(path), entries_below: n_below }
         }
-    }
+    };
+    vec![told]
 }

@@ -333,7 +333,9 @@ impl Session {
                     let have = self.sender.destination_tree();
                     for change in &changes {
                         let before = have.and_then(|tree| tree.get(change.path()));
-                        ashore.events.event(Event::Planned(told(change, before.map(Before::of))));
+                        for told in told(change, before.map(Before::of)) {
+                            ashore.events.event(Event::Planned(told));
+                        }
                     }
                     self.pass.only_planned(changes.len() as u64);
                 } else {

@@ -90,6 +90,8 @@ pub const ASK_ANSWER_BYTES: usize = 4 * MIB;
 pub const ASK_HAVE: usize = 8_192;
 /// Hashes of one `Mismatch`.
 pub const MISMATCH_HASHES: usize = 4_096;
+/// Names that rotate in one change.
+pub const ROTATE_NAMES: usize = 64;
 /// Any other list of a message.
 pub const LIST_ITEMS: usize = 4_096;
 /// Text of `Bye` and `Refuse`.
@@ -182,6 +184,10 @@ const _: () = {
     assert!(PARTIAL_NOTE_BYTES < PARTIAL_BYTES, "a kill costs less than the least partial");
     assert!(ASK_GROUPS * 8 <= OP_BYTES);
     assert!(MISMATCH_HASHES * 32 <= OP_BYTES);
+    assert!(
+        ROTATE_NAMES * (PATH_BYTES + 16) > FRAME_BYTES,
+        "bounded by the frame too: long paths are counted"
+    );
     assert!((BLOCK_BYTES_MAX as usize) < WINDOW_BYTES);
     assert!(FIRST_CREDIT_BYTES <= CREDIT_BYTES);
     assert!(LOW_SPACE_BYTES >= 2 * CREDIT_BYTES);

@@ -10,13 +10,41 @@ use crate::model::{Content, ContentHash, Kind, Leaf, Meta, Node, RelPath, Time, 
 /// One change of a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    File { path: RelPath, meta: Meta, size: u64, hash: ContentHash },
-    MakeDir { path: RelPath, meta: Meta },
-    Link { path: RelPath, mtime: Time, size: u64, hash: ContentHash },
-    SetMeta { path: RelPath, meta: Meta },
-    Move { from: RelPath, to: RelPath },
-    Swap { a: RelPath, b: RelPath },
-    Remove { path: RelPath },
+    File {
+        path: RelPath,
+        meta: Meta,
+        size: u64,
+        hash: ContentHash,
+    },
+    MakeDir {
+        path: RelPath,
+        meta: Meta,
+    },
+    Link {
+        path: RelPath,
+        mtime: Time,
+        size: u64,
+        hash: ContentHash,
+    },
+    SetMeta {
+        path: RelPath,
+        meta: Meta,
+    },
+    Move {
+        from: RelPath,
+        to: RelPath,
+    },
+    Swap {
+        a: RelPath,
+        b: RelPath,
+    },
+    /// What each path names goes to the next one, what the last names to the first; three or more.
+    Rotate {
+        ring: Vec<RelPath>,
+    },
+    Remove {
+        path: RelPath,
+    },
 }
 
 /// Why a change does not fit a tree.
@@ -48,7 +76,7 @@ impl Change {
         }
     }
 
-    /// The path that it is about; of a move where it leads, of a swap the first.
+    /// The path that it is about; of a move where it leads, of a swap or a ring the first.
     pub fn path(&self) -> &RelPath {
         match self {
             Change::File { path, .. }
@@ -58,6 +86,7 @@ impl Change {
             | Change::Remove { path } => path,
             Change::Move { to, .. } => to,
             Change::Swap { a, .. } => a,
+            Change::Rotate { ring } => ring.first().expect("a ring holds names"),
         }
     }
 }
@@ -81,7 +110,8 @@ pub fn apply(tree: &mut Tree, change: &Change) -> Result<(), Misfit> {
         },
         Change::SetMeta { path, meta } => Ok(tree.set_meta(path, *meta)?),
         Change::Move { from, to } => move_entry(tree, from, to),
-        Change::Swap { a, b } => swap_entries(tree, a, b),
+        Change::Swap { a, b } => rotate_entries(tree, &[a.clone(), b.clone()]),
+        Change::Rotate { ring } => rotate_entries(tree, ring),
         Change::Remove { path } => match tree.remove(path) {
             Ok(_) | Err(TreeError::Missing) => Ok(()),
             Err(error) => Err(error.into()),
@@ -113,13 +143,16 @@ fn move_entry(tree: &mut Tree, from: &RelPath, to: &RelPath) -> Result<(), Misfi
     Ok(())
 }
 
-fn swap_entries(tree: &mut Tree, a: &RelPath, b: &RelPath) -> Result<(), Misfit> {
-    if a.is_at_or_below(b) || b.is_at_or_below(a) {
-        return Err(Misfit::NoParent);
+fn rotate_entries(tree: &mut Tree, ring: &[RelPath]) -> Result<(), Misfit> {
+    let mut nodes = Vec::with_capacity(ring.len());
+    for (index, path) in ring.iter().enumerate() {
+        if ring[..index].iter().any(|other| path.is_at_or_below(other) || other.is_at_or_below(path)) {
+            return Err(Misfit::NoParent);
+        }
+        nodes.push(tree.get(path).ok_or(Misfit::Missing)?.clone());
     }
-    let at_a = tree.get(a).ok_or(Misfit::Missing)?.clone();
-    let at_b = tree.get(b).ok_or(Misfit::Missing)?.clone();
-    tree.insert(a, at_b)?;
-    tree.insert(b, at_a)?;
+    for (node, path) in nodes.into_iter().zip(ring.iter().cycle().skip(1)) {
+        tree.insert(path, node)?;
+    }
     Ok(())
 }

@@ -102,10 +102,18 @@ fn a_file_and_a_directory_that_trade_names_are_one_swap() {
 }
 
 #[test]
-fn a_ring_of_three_is_two_swaps() {
+fn a_ring_of_three_is_one_change() {
     let changes = planned(&tree(&["a=1", "b=2", "c=3"]), &tree(&["a=3", "b=1", "c=2"]));
-    assert_eq!(count(&changes, is_swap), 2);
-    assert_eq!(changes.len(), 2);
+    assert_eq!(changes, [Change::Rotate { ring: vec![path("a"), path("b"), path("c")] }]);
+}
+
+#[test]
+fn a_ring_too_long_for_a_message_is_sent_by_content() {
+    let ring = |shift: usize| -> Tree {
+        let lines: Vec<String> = (0..70).map(|index| format!("f{index}={}", (index + shift) % 70)).collect();
+        tree(&lines.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    assert_eq!(count(&planned(&ring(0), &ring(1)), is_file), 70);
 }
 
 #[test]

@@ -4,11 +4,14 @@
 //! worked out on a tree of its own: each one is made there before it is planned, so that whatever
 //! is found, the changes fit together; what is not found here is sent as a new entry.
 
+use crate::model::limits::ROTATE_NAMES;
 use crate::model::{ContentHash, Dir, Kind, Name, Node, RelPath, Tree};
 use crate::plan::change::{Change, apply};
 use crate::plan::changes::{holds_untouched, is_untouched};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
+/// Bytes of the names of one ring, so that its message fits a frame.
+const ROTATE_BYTES: usize = 120 << 10;
 /// Looking again after each round finds moves inside of what was moved; deeper trees stop here.
 const ROUNDS: usize = 32;
 /// A directory whose files are known at another place at least by this share was moved.
@@ -238,7 +241,7 @@ fn strip_end(place: &RelPath, inside: &RelPath) -> Option<RelPath> {
 }
 
 /// Plans the pairs in an order in which every name is free when it is taken: chains from their
-/// end, rings by swaps. Pairs inside of others wait for the next round.
+/// end, rings in one change. Pairs inside of others wait for the next round.
 fn carry_out(pairs: Vec<(RelPath, RelPath)>, have: &mut Tree, want: &Tree, changes: &mut Vec<Change>) {
     let mut pending: BTreeMap<RelPath, RelPath> = BTreeMap::new();
     let mut taken: BTreeSet<RelPath> = BTreeSet::new();
@@ -262,7 +265,7 @@ fn carry_out(pairs: Vec<(RelPath, RelPath)>, have: &mut Tree, want: &Tree, chang
                 free.extend(waiting.remove(&from));
                 move_one(from, to, have, want, changes);
             }
-            None => swap_one(&mut pending, &mut waiting, have, changes),
+            None => turn_ring(&mut pending, have, changes),
         }
     }
 }
@@ -328,24 +331,21 @@ fn make_parents(path: &RelPath, have: &mut Tree, want: &Tree, steps: &mut Vec<Ch
     made
 }
 
-/// Breaks a ring: after a swap one of its contents is in place, and the rest is a smaller ring.
-fn swap_one(
-    pending: &mut BTreeMap<RelPath, RelPath>,
-    waiting: &mut HashMap<RelPath, RelPath>,
-    have: &mut Tree,
-    changes: &mut Vec<Change>,
-) {
-    let Some((from, to)) = pending.pop_first() else { return };
-    let change = Change::Swap { a: from.clone(), b: to.clone() };
-    if apply(have, &change).is_err() {
-        return;
+/// Turns a ring: two names swap, more rotate. One that is too long for a message is left alone: its contents
+/// are sent as new entries.
+fn turn_ring(pending: &mut BTreeMap<RelPath, RelPath>, have: &mut Tree, changes: &mut Vec<Change>) {
+    let Some((first, mut next)) = pending.pop_first() else { return };
+    let mut ring = vec![first];
+    while let Some(after) = pending.remove(&next) {
+        ring.push(std::mem::replace(&mut next, after));
     }
-    changes.push(change);
-    // What was at `to` is at `from` now.
-    if let Some(next) = pending.remove(&to)
-        && next != from
-    {
-        waiting.insert(next.clone(), from.clone());
-        pending.insert(from, next);
+    let ring_bytes: usize = ring.iter().map(|path| path.as_bytes().len()).sum();
+    let change = match <[RelPath; 2]>::try_from(ring) {
+        Ok([a, b]) => Change::Swap { a, b },
+        Err(ring) if ring.len() <= ROTATE_NAMES && ring_bytes <= ROTATE_BYTES => Change::Rotate { ring },
+        Err(_) => return,
+    };
+    if apply(have, &change).is_ok() {
+        changes.push(change);
     }
 }

@@ -46,7 +46,7 @@ pub trait Message: Serialize + DeserializeOwned {
 }
 
 impl Message for Up {
-    const LAST: u8 = 22;
+    const LAST: u8 = 23;
 }
 
 impl Message for Down {

@@ -75,7 +75,7 @@ fn parents(step: &Step) -> Vec<RelPath> {
         | Step::Remove { path, .. } => vec![path.parent()],
         Step::SetMeta { .. } => Vec::new(),
         Step::Move { from, to, .. } => vec![from.parent(), to.parent()],
-        Step::Swap { a, b } => vec![a.parent(), b.parent()],
+        Step::Rotate { ring } => ring.iter().map(RelPath::parent).collect(),
     }
 }
 
@@ -121,7 +121,7 @@ impl Group<'_> {
             }
             Step::SetMeta { path, kind, meta } => self.set_meta(&path, kind, &meta),
             Step::Move { from, to, moved, replaced } => self.move_entry(&from, &to, &moved, &replaced),
-            Step::Swap { a, b } => self.swap(&a, &b),
+            Step::Rotate { ring } => self.rotate(&ring),
             Step::Remove { path, .. } => match self.remove(&path, self.shore.trash.options().is_on()) {
                 // Gone already: it is done.
                 Err(DestinationError::Missing { .. } | DestinationError::NoParent { .. }) => Ok(()),
@@ -223,12 +223,12 @@ impl Group<'_> {
         Ok(())
     }
 
-    fn swap(&self, a: &RelPath, b: &RelPath) -> Result<(), Refusal> {
+    fn rotate(&self, ring: &[RelPath]) -> Result<(), Refusal> {
         let destination = &self.shore.destination;
         let stat = |path| destination.root().stat(path).ok().flatten();
-        let (before_a, before_b) = (stat(a), stat(b));
-        destination.exchange(a, b).map_err(|error| refusal_of(&error))?;
-        for (before, path) in [(before_a, b), (before_b, a)] {
+        let before: Vec<Option<Stat>> = ring.iter().map(stat).collect();
+        destination.rotate(ring).map_err(|error| refusal_of(&error))?;
+        for (before, path) in before.into_iter().zip(ring.iter().cycle().skip(1)) {
             if let Some(after) = stat(path).filter(Stat::is_file) {
                 self.carry_over(before, &after);
             }

@@ -87,7 +87,7 @@ impl Tally {
 fn count(step: &Step) -> Count {
     match step {
         Step::Install { .. } | Step::MakeDir { .. } | Step::Link { .. } => Count::Changed,
-        Step::Move { .. } | Step::Swap { .. } => Count::Moved,
+        Step::Move { .. } | Step::Rotate { .. } => Count::Moved,
         Step::Remove { .. } => Count::Deleted,
         Step::SetMeta { .. } => Count::Metadata,
     }

@@ -9,12 +9,10 @@ pub struct Shape {
     pub name: &'static str,
     pub begin: fn(&Path, &str),
     pub change: fn(&Path, &str),
-    /// A ring of k names is k - 1 exchanges: between two of them a name holds its neighbour's content.
-    pub is_ring: bool,
 }
 
 const fn shape(name: &'static str, begin: fn(&Path, &str), change: fn(&Path, &str)) -> Shape {
-    Shape { name, begin, change, is_ring: false }
+    Shape { name, begin, change }
 }
 
 pub const SHAPES: [Shape; 10] = [
@@ -32,18 +30,12 @@ pub const SHAPES: [Shape; 10] = [
             exchange(&dir.join("a"), &dir.join("b")).unwrap();
         },
     ),
-    Shape {
-        name: "ring-of-files",
-        begin: |dir, v| ["a", "b", "c"].iter().for_each(|name| file(dir, name, v)),
-        change: ring,
-        is_ring: true,
-    },
-    Shape {
-        name: "ring-of-dirs",
-        begin: |dir, v| ["a/x", "b/x", "b/y", "c/z"].iter().for_each(|name| file(dir, name, v)),
-        change: ring,
-        is_ring: true,
-    },
+    shape("ring-of-files", |dir, v| ["a", "b", "c"].iter().for_each(|name| file(dir, name, v)), ring),
+    shape(
+        "ring-of-dirs",
+        |dir, v| ["a/x", "b/x", "b/y", "c/z"].iter().for_each(|name| file(dir, name, v)),
+        ring,
+    ),
     shape(
         "log",
         |dir, v| (0..8).for_each(|number| file(dir, &format!("log.{number}"), v)),

@@ -173,7 +173,7 @@ fn an_exchange_swaps_a_file_and_a_directory_in_one_step_or_in_three() {
     destination.make_dir(&path("d"), &META).unwrap();
     destination.exchange(&path("f"), &path("d")).unwrap();
     assert_eq!(fs::read(dir.path().join("d")).unwrap(), b"bytes");
-    destination.exchange_in_three(&path("f"), &path("d")).unwrap();
+    destination.rotate_one_by_one(&[path("f"), path("d")]).unwrap();
     assert_eq!(fs::read(dir.path().join("f")).unwrap(), b"bytes");
     assert!(dir.path().join("d").is_dir());
     assert!(!dir.path().join(".strait/swap").exists() && !dir.path().join(".strait/intent").exists());
@@ -200,6 +200,51 @@ fn an_exchange_that_a_crash_cut_off_is_ended_at_the_next_start() {
         assert_eq!((read("a"), read("b")), if n_renames == 0 { not_begun } else { done });
         assert!(!dir.path().join(".strait/intent").exists());
     }
+}
+
+#[test]
+fn a_ring_that_a_crash_cut_off_anywhere_is_ended_and_no_path_ever_holds_what_is_not_its_own() {
+    let steps = [("a", ".strait/swap"), ("d", "a"), ("c", "d"), ("b", "c"), (".strait/swap", "b")];
+    for n_renames in 0..=steps.len() {
+        let dir = tempfile::tempdir().unwrap();
+        let destination = open(dir.path());
+        for name in ["a", "b", "c", "d"] {
+            put(&destination, name, name.as_bytes());
+        }
+        drop(destination);
+        fs::write(dir.path().join(".strait/intent"), b"a\0b\0c\0d").unwrap();
+        let read = |name: &str| fs::read_to_string(dir.path().join(name)).ok();
+        for (from, to) in steps.into_iter().take(n_renames) {
+            fs::rename(dir.path().join(from), dir.path().join(to)).unwrap();
+            for (old, new) in [("a", "d"), ("b", "a"), ("c", "b"), ("d", "c")] {
+                assert!(read(old).is_none_or(|is| is == old || is == new), "{n_renames}: {old}");
+            }
+        }
+        drop(open(dir.path()));
+        let ends = ["a", "b", "c", "d"].map(|name| read(name).unwrap()).concat();
+        assert_eq!(ends, if n_renames == 0 { "abcd" } else { "dabc" }, "after {n_renames} renames");
+        assert!(!dir.path().join(".strait/intent").exists() && !dir.path().join(".strait/swap").exists());
+    }
+}
+
+#[test]
+fn a_ring_rotates_files_and_directories_or_stays_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let destination = open(dir.path());
+    put(&destination, "a", b"file");
+    for name in ["b", "c", "e"] {
+        destination.make_dir(&path(name), &META).unwrap();
+        put(&destination, &format!("{name}/is-{name}"), b"x");
+    }
+    destination.rotate(&[path("a"), path("b"), path("c")]).unwrap();
+    let exists = |name: &str| dir.path().join(name).exists();
+    assert_eq!(fs::read(dir.path().join("b")).unwrap(), b"file");
+    assert!(exists("c/is-b") && exists("a/is-c"));
+    // A name that is not there, and one below another, which no rename can bring about.
+    assert!(destination.rotate(&[path("a"), path("none"), path("c")]).is_err());
+    assert!(destination.rotate(&[path("a"), path("b"), path("a/is-c")]).is_err());
+    assert!(exists("a/is-c") && exists("c/is-b") && exists("b"), "all as it was");
+    assert!(!exists(".strait/intent") && !exists(".strait/swap"));
 }
 
 #[test]

@@ -12,6 +12,10 @@ pub const CAN_PREFIX: u64 = 1 << 0;
 pub const CAN_OVER: u64 = 1 << 1;
 /// Capability: `AskBlocks` and body Runs may be sent.
 pub const CAN_RUNS: u64 = 1 << 2;
+/// Capability: `Rotate` may be sent.
+pub const CAN_ROTATE: u64 = 1 << 3;
+/// What this build takes, as either end.
+pub const CAPABILITIES: u64 = CAN_PREFIX | CAN_OVER | CAN_RUNS | CAN_ROTATE;
 
 /// What a sender is here for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -129,6 +129,12 @@ pub enum Up {
         request: RequestId,
         files: List<AskedFile, PACK_FILES>,
     },
+    /// What each path names goes to the next one, what the last names to the first, in one change;
+    /// only where both ends say that they [`CAN_ROTATE`].
+    Rotate {
+        id: ChangeId,
+        ring: List<(RelPath, Tag), ROTATE_NAMES>,
+    },
 }
 
 /// From the receiver to the sender.
@@ -257,6 +263,7 @@ impl Up {
             | Up::Link { id, .. }
             | Up::Move { id, .. }
             | Up::Swap { id, .. }
+            | Up::Rotate { id, .. }
             | Up::Remove { id, .. }
             | Up::Leave { id, .. } => Some(*id),
             _ => None,

@@ -49,7 +49,10 @@ impl Pair {
         let Some(bytes) = self.down.pop_front() else { return };
         let mut frames = Frames::default();
         frames.buffer().extend(bytes);
-        let down: Down = frames.next_message().expect("a frame").expect("a message");
+        let mut down: Down = frames.next_message().expect("a frame").expect("a message");
+        if let (true, Down::Welcome(welcome)) = (self.is_plain, &mut down) {
+            welcome.capabilities = 0;
+        }
         self.downs.push(down.clone());
         if let Some(sender) = &mut self.sender {
             sender.receive(down, self.now_ms).expect("an honest receiver");

@@ -109,7 +109,7 @@ fn more_content_than_credit_is_refused() {
 
 fn hello() -> Hello {
     Hello {
-        capabilities: 0,
+        capabilities: CAPABILITIES,
         client: [1; 16],
         process: [2; 16],
         name: Text::default(),
@@ -207,6 +207,10 @@ fn any_up() -> impl Strategy<Value = Up> {
             a_tag,
             b,
             b_tag
+        }),
+        (id(), any_path(), any_path(), any_path(), tag()).prop_map(|(id, a, b, c, tag)| Up::Rotate {
+            id,
+            ring: List::new(vec![(a, tag), (b, tag), (c, tag)])
         }),
         (id(), any_path(), kind(), 0..9u64).prop_map(|(id, path, kind, n_below)| Up::Remove {
             id,

@@ -87,6 +87,8 @@ struct Pair {
     config: sender::Config,
     keeps: Keeps,
     credit_bytes: u64,
+    /// The receiver offers nothing beyond the first version.
+    is_plain: bool,
     sender: Option<Sender>,
     receiver: Option<Receiver>,
     up: VecDeque<Vec<u8>>,
@@ -130,6 +132,7 @@ impl Pair {
             config,
             keeps: Keeps::ALL,
             credit_bytes: 1 << 20,
+            is_plain: false,
             sender: None,
             receiver: None,
             up: VecDeque::new(),

@@ -1,8 +1,8 @@
-//! Moves, swaps and rings: each in one batch, killed between every two steps, cut at every message.
+//! Moves, swaps and rings: each in one batch, killed between every two steps, cut at every message. Whenever
+//! it is killed, each path is absent, old or new.
 
 use super::*;
-use crate::model::ContentHash;
-use std::collections::HashSet;
+use crate::model::Kind;
 
 /// Makes a batch of edits and brings it over: whole, killed at every step, cut at every message.
 fn carried_over(files: &[(&str, &[u8])], edit: fn(&mut Files)) -> Vec<Up> {
@@ -19,14 +19,15 @@ fn carried_over(files: &[(&str, &[u8])], edit: fn(&mut Files)) -> Vec<Up> {
     let changes = pair.ups.iter().filter(|up| up.change_id().is_some()).cloned().collect();
     for at in 0.. {
         let mut pair = fresh();
-        let mut contents: HashSet<ContentHash> =
-            pair.disk.items.values().map(|item| item.leaf_hash()).collect();
-        contents.extend(pair.files.items.values().map(|item| item.leaf_hash()));
+        let old = pair.disk.items.clone();
         pair.join();
         pair.disk.kill_at = Some(at);
         pair.run();
         let was_killed = pair.sender.is_none();
-        assert_eq!(pair.disk.torn(&contents), []);
+        for (path, item) in pair.disk.items.iter().filter(|(_, item)| item.kind() == Kind::File) {
+            let is = |side: &Items| side.get(path).is_some_and(|other| other.bytes() == item.bytes());
+            assert!(is(&old) || is(&pair.files.items), "killed at {at}: {path} is neither old nor new");
+        }
         if was_killed {
             pair.join();
         }
@@ -76,13 +77,31 @@ fn two_directories_that_trade_names_are_one_swap() {
 }
 
 #[test]
-fn a_ring_of_three_is_two_swaps() {
+fn a_ring_of_three_is_one_change() {
     let changes = carried_over(&[("a", b"1"), ("b", b"2"), ("d/c", b"3")], |files| {
         swap(files, "a", "b");
         swap(files, "a", "d/c");
     });
-    assert_eq!(n_swaps(&changes), 2);
+    assert!(matches!(&changes[..], [Up::Rotate { .. }, ..]), "{changes:?}");
+    assert_eq!(n_swaps(&changes), 0);
     assert!(!sends_content(&changes));
+}
+
+/// A receiver that cannot rotate is sent swaps.
+#[test]
+fn a_ring_for_a_receiver_that_only_swaps_is_k_minus_one_swaps() {
+    let mut pair = Pair::with(&[("a", b"1"), ("b", b"2"), ("c", b"3"), ("d/e", b"4")]);
+    pair.is_plain = true;
+    pair.push();
+    for other in ["b", "c", "d/e"] {
+        swap(&mut pair.files, "a", other);
+    }
+    pair.forget_messages();
+    assert_eq!(pair.push(), Ending::Identical);
+    let changes: Vec<Up> = pair.ups.iter().filter(|up| up.change_id().is_some()).cloned().collect();
+    assert_eq!(n_swaps(&changes), 3);
+    assert!(!sends_content(&changes) && !changes.iter().any(|up| matches!(up, Up::Rotate { .. })));
+    pair.assert_in_step();
 }
 
 #[test]

@@ -82,13 +82,12 @@ impl Disk {
                 self.refuse(&to)?;
                 self.rename(&from, &to)
             }
-            Step::Swap { a, b } => {
-                let at_a = self.take(&a);
-                let at_b = self.take(&b);
-                self.give(&a, at_b);
-                self.give(&b, at_a);
-                self.touch(&a);
-                self.touch(&b);
+            Step::Rotate { ring } => {
+                let taken: Vec<Items> = ring.iter().map(|path| self.take(path)).collect();
+                for (items, path) in taken.into_iter().zip(ring.iter().cycle().skip(1)) {
+                    self.give(path, items);
+                }
+                ring.iter().for_each(|path| self.touch(path));
                 Ok(())
             }
             Step::Remove { path, expect } => {

@@ -143,13 +143,42 @@ pub enum Expect {
 /// One operation on the tree of the destination.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    Install { staged: Staged, path: RelPath, meta: Meta, expect: Expect },
-    MakeDir { path: RelPath, meta: Meta },
-    Link { path: RelPath, target: Target, mtime: Time, expect: Expect },
-    SetMeta { path: RelPath, kind: Kind, meta: Meta },
-    Move { from: RelPath, to: RelPath, moved: Expect, replaced: Expect },
-    Swap { a: RelPath, b: RelPath },
-    Remove { path: RelPath, expect: Expect },
+    Install {
+        staged: Staged,
+        path: RelPath,
+        meta: Meta,
+        expect: Expect,
+    },
+    MakeDir {
+        path: RelPath,
+        meta: Meta,
+    },
+    Link {
+        path: RelPath,
+        target: Target,
+        mtime: Time,
+        expect: Expect,
+    },
+    SetMeta {
+        path: RelPath,
+        kind: Kind,
+        meta: Meta,
+    },
+    Move {
+        from: RelPath,
+        to: RelPath,
+        moved: Expect,
+        replaced: Expect,
+    },
+    /// What each path names goes to the next one, what the last names to the first: two or more.
+    /// Between, a path is absent or what it was or shall be; of two, never absent.
+    Rotate {
+        ring: Vec<RelPath>,
+    },
+    Remove {
+        path: RelPath,
+        expect: Expect,
+    },
 }
 
 /// A question about contents that the destination holds.

@@ -43,7 +43,16 @@ impl Receiver {
                 self.completed(id, CompleteKind::Move { from, to, kind, tag });
             }
             Up::Swap { id, a, a_tag, b, b_tag } => {
-                self.completed(id, CompleteKind::Swap { a, a_tag, b, b_tag });
+                self.completed(id, CompleteKind::Rotate { ring: vec![(a, a_tag), (b, b_tag)] });
+            }
+            Up::Rotate { id, ring } => {
+                if self.capabilities & CAN_ROTATE == 0 {
+                    return breach("a ring that was not offered");
+                }
+                if ring.len() < 3 {
+                    return breach("a ring of less than three names");
+                }
+                self.completed(id, CompleteKind::Rotate { ring: ring.into_vec() });
             }
             Up::Remove { id, items } => {
                 if items.iter().any(|removal| removal.path.is_root()) {

@@ -17,14 +17,39 @@ pub(super) struct Complete {
 
 pub(super) enum CompleteKind {
     Put,
-    Pack { paths: Vec<(RelPath, Meta, u64)>, dirs: Vec<(RelPath, Meta)>, hashes: Vec<ContentHash> },
-    MakeDir { path: RelPath, meta: Meta },
-    Link { path: RelPath, target: Target, mtime: Time },
-    SetMeta { items: Vec<(RelPath, Meta)> },
-    Move { from: RelPath, to: RelPath, kind: Kind, tag: Tag },
-    Swap { a: RelPath, a_tag: Tag, b: RelPath, b_tag: Tag },
-    Remove { items: Vec<Removal> },
-    Leave { paths: Vec<RelPath> },
+    Pack {
+        paths: Vec<(RelPath, Meta, u64)>,
+        dirs: Vec<(RelPath, Meta)>,
+        hashes: Vec<ContentHash>,
+    },
+    MakeDir {
+        path: RelPath,
+        meta: Meta,
+    },
+    Link {
+        path: RelPath,
+        target: Target,
+        mtime: Time,
+    },
+    SetMeta {
+        items: Vec<(RelPath, Meta)>,
+    },
+    Move {
+        from: RelPath,
+        to: RelPath,
+        kind: Kind,
+        tag: Tag,
+    },
+    /// Two names that swap, or more that rotate.
+    Rotate {
+        ring: Vec<(RelPath, Tag)>,
+    },
+    Remove {
+        items: Vec<Removal>,
+    },
+    Leave {
+        paths: Vec<RelPath>,
+    },
 }
 
 /// One item of a group that is being committed.
@@ -142,9 +167,9 @@ impl Receiver {
                 is_single = true;
                 draft.move_entry(id, from, to, kind, tag);
             }
-            CompleteKind::Swap { a, a_tag, b, b_tag } => {
+            CompleteKind::Rotate { ring } => {
                 is_single = true;
-                draft.swap(id, a, a_tag, b, b_tag);
+                draft.rotate(id, ring);
             }
             CompleteKind::Remove { items } => {
                 for (index, removal) in items.into_iter().enumerate() {

@@ -110,20 +110,27 @@ impl Draft {
         }
     }
 
-    pub fn swap(&mut self, id: ChangeId, a: RelPath, a_tag: Tag, b: RelPath, b_tag: Tag) {
-        if !self.has_tag(&a, a_tag) || !self.has_tag(&b, b_tag) {
-            let tag = self.tree.get(&a).map_or(Tag::UNKNOWN, Node::tag);
+    /// Two names swap, or more rotate.
+    pub fn rotate(&mut self, id: ChangeId, ring: Vec<(RelPath, Tag)>) {
+        let drifted = ring.iter().find(|(path, tag)| !self.has_tag(path, *tag));
+        if let Some((path, _)) = drifted {
+            let tag = self.tree.get(path).map_or(Tag::UNKNOWN, Node::tag);
             return self.refused.push((id, None, Refusal::Drifted { tag }));
         }
-        for path in [&a, &b] {
+        let ring: Vec<RelPath> = ring.into_iter().map(|(path, _)| path).collect();
+        for path in &ring {
             self.touch(path);
             self.touched.insert(path.clone());
         }
-        let step = Step::Swap { a: a.clone(), b: b.clone() };
+        let change = match &ring[..] {
+            [a, b] => Change::Swap { a: a.clone(), b: b.clone() },
+            _ => Change::Rotate { ring: ring.clone() },
+        };
         let before = self.items.len();
-        self.add(id, None, Change::Swap { a: a.clone(), b: b.clone() }, vec![step]);
+        self.add(id, None, change, vec![Step::Rotate { ring: ring.clone() }]);
         if self.items.len() > before {
-            self.rename_touched(&[(&a, &b), (&b, &a)]);
+            let moves: Vec<_> = ring.iter().zip(ring.iter().cycle().skip(1)).collect();
+            self.rename_touched(&moves);
         }
     }
 

@@ -32,9 +32,6 @@ const TELL_MS: u64 = 5_000;
 /// How often the whole destination is walked again while a sender is connected.
 const REWALK_MS: u64 = 900_000;
 
-/// What this build takes beyond version 1's own.
-const CAPABILITIES: u64 = CAN_PREFIX | CAN_OVER | CAN_RUNS;
-
 /// The peer broke the protocol: the connection ends with `Bye`. Class: session.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the peer broke the protocol: {0}")]

@@ -29,8 +29,6 @@ use transfer::Stream;
 
 pub use crate::proto::receiver::Breach;
 
-/// What this build sends beyond version 1's own, if the receiver takes it.
-const CAPABILITIES: u64 = CAN_PREFIX | CAN_OVER | CAN_RUNS;
 /// How often the acknowledged tree is saved while acknowledgements come.
 const SAVE_MS: u64 = 1_000;
 /// How long a full or failing destination is left alone before it is tried again.

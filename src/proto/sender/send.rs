@@ -233,8 +233,13 @@ impl Sender {
         self.send_change(id, vec![Some(change)], up);
     }
 
-    /// A directory, a move or a swap.
+    /// A directory, a move, a swap or a ring.
     fn send_name(&mut self, change: Change) {
+        if let Change::Rotate { ring } = &change
+            && self.capabilities & CAN_ROTATE == 0
+        {
+            return self.swap_ring(ring.clone());
+        }
         self.begin();
         let id = self.new_id();
         let tag = |path: &RelPath| self.expected.get(path).map_or(Tag::UNKNOWN, Node::tag);
@@ -247,9 +252,20 @@ impl Sender {
             Change::Swap { a, b } => {
                 Up::Swap { id, a: a.clone(), a_tag: tag(a), b: b.clone(), b_tag: tag(b) }
             }
+            Change::Rotate { ring } => {
+                let ring = ring.iter().map(|path| (path.clone(), tag(path))).collect();
+                Up::Rotate { id, ring: List::new(ring) }
+            }
             _ => return,
         };
         self.send_change(id, vec![Some(change)], up);
+    }
+
+    /// A ring for a receiver that only swaps: after each swap one name is right.
+    fn swap_ring(&mut self, ring: Vec<RelPath>) {
+        for pair in ring.windows(2).rev() {
+            self.planned.push_front(Change::Swap { a: ring[0].clone(), b: pair[1].clone() });
+        }
     }
 
     /// Sends a change that is complete with this message; it counts as made from now on.
