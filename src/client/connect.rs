@@ -220,7 +220,8 @@ impl Connection {
     async fn meet(&mut self) -> Result<(), ConnectError> {
         let theirs = self.reader.read_preface().await?;
         if theirs != VERSION {
-            let text = self.reader.read_refuse().await.map(|refuse| refuse.text).unwrap_or_default();
+            let text =
+                self.reader.read_refuse().await.map(|refuse| refuse.text.to_string()).unwrap_or_default();
             return Err(ConnectError::Version { theirs, text });
         }
         Ok(())

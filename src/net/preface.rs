@@ -1,16 +1,16 @@
 //! The first bytes of a connection: `strait` and a version each way, and the `Refuse` that every
 //! version can read.
 //!
-//! The bytes of this file are frozen for all versions.
+//! The bytes of the preface are frozen for all versions; those of `Refuse` stand in `proto::frame`.
 
 use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::model::limits::TEXT_BYTES;
+use crate::proto::frame::{HEAD_BYTES, decode, frame_bytes};
+use crate::proto::message::{Down, Refuse, VERSION};
 
-/// The version that this build speaks.
-pub const VERSION: u16 = 1;
 /// Length of a preface.
 pub const PREFACE_BYTES: usize = 8;
 
@@ -75,62 +75,6 @@ pub async fn read_preface(reader: &mut (impl AsyncRead + Unpin)) -> Result<u16, 
     Ok(u16::from_le_bytes([bytes[6], bytes[7]]))
 }
 
-/// Why a receiver does not go on; the codes are frozen.
-pub mod code {
-    pub const VERSION: u16 = 0;
-    pub const NOT_AUTHORISED: u16 = 1;
-    pub const BUSY: u16 = 2;
-    pub const NO_SUCH_ROOT: u16 = 3;
-    pub const RIGHTS: u16 = 4;
-    pub const LIMIT: u16 = 5;
-}
-
-/// The frozen refusal of a receiver.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refuse {
-    /// One of [`code`], or one of a later version.
-    pub code: u16,
-    /// Versions that the receiver speaks.
-    pub lowest: u16,
-    pub highest: u16,
-    /// For people; at most 512 bytes of UTF-8, without control characters.
-    pub text: String,
-}
-
-impl Refuse {
-    /// A refusal by this build. A text that is too long is cut.
-    pub fn new(code: u16, text: &str) -> Self {
-        let mut text = printable(text.as_bytes());
-        text.truncate(cut(&text).len());
-        Self { code, lowest: VERSION, highest: VERSION, text }
-    }
-
-    /// Encodes the whole frame: length u24, 0x00, code, lowest, highest, length of the text (all
-    /// u16, little-endian), text.
-    pub fn encode(&self) -> Vec<u8> {
-        let text = cut(&self.text).as_bytes();
-        let text_bytes = text.len() as u16;
-        let body_bytes = (REFUSE_HEAD_BYTES + text.len()) as u32;
-        let mut frame = body_bytes.to_le_bytes()[..3].to_vec();
-        frame.push(0);
-        for field in [self.code, self.lowest, self.highest, text_bytes] {
-            frame.extend_from_slice(&field.to_le_bytes());
-        }
-        frame.extend_from_slice(text);
-        frame
-    }
-
-    /// Decodes the body of a frame (without its length); `None` when it is not a `Refuse`.
-    pub fn decode(body: &[u8]) -> Option<Self> {
-        let (head, text) = body.split_at_checked(REFUSE_HEAD_BYTES)?;
-        let field = |at: usize| u16::from_le_bytes([head[at], head[at + 1]]);
-        if head[0] != 0 || usize::from(field(7)) != text.len() || text.len() > TEXT_BYTES {
-            return None;
-        }
-        Some(Self { code: field(1), lowest: field(3), highest: field(5), text: printable(text) })
-    }
-}
-
 /// Reads the `Refuse` that follows the preface of a receiver of another version.
 ///
 /// # Errors
@@ -139,24 +83,18 @@ impl Refuse {
 /// # Cancel safety
 /// Not cancel safe.
 pub async fn read_refuse(reader: &mut (impl AsyncRead + Unpin)) -> Result<Refuse, PrefaceError> {
-    let mut length = [0; 3];
-    reader.read_exact(&mut length).await?;
-    let body_bytes = u32::from_le_bytes([length[0], length[1], length[2], 0]) as usize;
-    if !(REFUSE_HEAD_BYTES..=REFUSE_HEAD_BYTES + TEXT_BYTES).contains(&body_bytes) {
+    let mut head = [0; HEAD_BYTES];
+    reader.read_exact(&mut head).await?;
+    let n_bytes = frame_bytes(&head).ok().flatten().unwrap_or(usize::MAX);
+    if n_bytes > HEAD_BYTES + REFUSE_HEAD_BYTES + TEXT_BYTES {
         return Err(PrefaceError::Refuse);
     }
-    let mut body = vec![0; body_bytes];
+    let mut body = vec![0; n_bytes - HEAD_BYTES];
     reader.read_exact(&mut body).await?;
-    Refuse::decode(&body).ok_or(PrefaceError::Refuse)
-}
-
-/// As much of a text as a `Refuse` may carry, cut between two characters.
-fn cut(text: &str) -> &str {
-    let mut end = text.len().min(TEXT_BYTES);
-    while !text.is_char_boundary(end) {
-        end -= 1;
+    match decode::<Down>(&body) {
+        Ok(Some(Down::Refuse(refuse))) => Ok(refuse),
+        _ => Err(PrefaceError::Refuse),
     }
-    &text[..end]
 }
 
 /// A peer's text, fit for a terminal.
@@ -167,7 +105,6 @@ fn printable(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     #[tokio::test]
     async fn a_preface_is_read_back_with_its_version() {
@@ -183,32 +120,10 @@ mod tests {
         assert!(matches!(&error, PrefaceError::NotStrait(text) if text == "Hi  "), "{error}");
     }
 
-    #[test]
-    fn the_bytes_of_a_refusal_are_frozen() {
-        let refuse = Refuse { code: 2, lowest: 1, highest: 3, text: "no".into() };
-        assert_eq!(refuse.encode(), b"\x0b\0\0\0\x02\0\x01\0\x03\0\x02\0no");
-        assert_eq!(Refuse::decode(&refuse.encode()[3..]), Some(refuse));
-    }
-
-    #[test]
-    fn a_long_text_is_cut_between_characters() {
-        let refuse = Refuse::new(code::BUSY, &"é".repeat(400));
-        assert_eq!(refuse.text.len(), 512);
-        assert_eq!(Refuse::new(code::BUSY, &("x".to_string() + &"é".repeat(400))).text.len(), 511);
-        assert_eq!(Refuse::decode(&refuse.encode()[3..]), Some(refuse));
-    }
-
     #[tokio::test]
     async fn a_refusal_of_absurd_length_is_not_allocated() {
         assert!(matches!(read_refuse(&mut &[0xff; 64][..]).await, Err(PrefaceError::Refuse)));
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_panic(bytes: Vec<u8>) {
-            if let Some(refuse) = Refuse::decode(&bytes) {
-                prop_assert!(refuse.encode().len() >= 12);
-            }
-        }
+        assert!(matches!(read_refuse(&mut &[0; 64][..]).await, Err(PrefaceError::Refuse)));
+        assert!(matches!(read_refuse(&mut &[2, 0, 0, 13, 1][..]).await, Err(PrefaceError::Refuse)), "a ping");
     }
 }

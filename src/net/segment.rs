@@ -15,11 +15,13 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
 use super::pace::Pace;
-use super::preface::{self, PrefaceError, Refuse};
+use super::preface::{self, PrefaceError};
 use super::pressure::{Effort, Pressure};
 use super::squeeze::{Expander, Squeezer};
 use super::traffic::Traffic;
 use crate::model::limits::{GREETING_BYTES, SEGMENT_BYTES};
+use crate::proto::frame::encode;
+use crate::proto::message::{Down, Refuse, VERSION};
 
 const STORED: u8 = 0;
 const SQUEEZED: u8 = 1;
@@ -92,12 +94,12 @@ impl SegmentWriter {
 
     /// Puts our preface at the head of what is sent next: it travels with the greeting.
     pub fn put_preface(&mut self) {
-        self.out.extend_from_slice(&preface::encode_preface(preface::VERSION));
+        self.out.extend_from_slice(&preface::encode_preface(VERSION));
     }
 
     /// Puts a `Refuse` outside any segment, for a peer of another version, behind our preface.
     pub fn put_refuse(&mut self, refuse: &Refuse) {
-        self.out.extend_from_slice(&refuse.encode());
+        encode(&Down::Refuse(refuse.clone()), &mut self.out);
     }
 
     /// Sends bytes of frames, as one segment or several. The last ones may stay here until more

@@ -1,5 +1,6 @@
 use super::*;
 use crate::net::pace::Rate;
+use crate::proto::message::{RefuseCode, Text};
 use proptest::prelude::*;
 use tokio::io::duplex;
 
@@ -109,7 +110,7 @@ async fn preface_and_greeting_leave_together() {
     writer.put_preface();
     writer.write(b"hello", Squeeze::Stored).await.unwrap();
     writer.flush().await.unwrap();
-    assert_eq!(reader.read_preface().await.unwrap(), preface::VERSION);
+    assert_eq!(reader.read_preface().await.unwrap(), VERSION);
     let mut plain = Vec::new();
     assert!(reader.read(&mut plain).await.unwrap());
     assert_eq!(plain, b"hello");
@@ -118,7 +119,7 @@ async fn preface_and_greeting_leave_together() {
 #[tokio::test]
 async fn a_refusal_of_another_version_is_read_behind_the_preface() {
     let (mut writer, mut reader, _) = pair(Some(3), None);
-    let refuse = Refuse::new(preface::code::VERSION, "too old");
+    let refuse = Refuse { code: RefuseCode::Version, lowest: 1, highest: 3, text: Text::new("too old") };
     writer.put_preface();
     writer.put_refuse(&refuse);
     writer.close().await.unwrap();

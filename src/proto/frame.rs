@@ -196,17 +196,25 @@ mod tests {
             message(&mut out);
             out[HEAD_BYTES]
         };
-        let up = body(&|out| encode(&Up::AskBlocks { request: 0, files: List::default() }, out));
+        let up = body(&|out| encode(&Up::Rotate { id: 0, ring: List::default() }, out));
         let down = body(&|out| encode(&Down::Blocks { request: 0, files: List::default() }, out));
         assert_eq!((up, down), (Up::LAST, Down::LAST));
     }
 
     #[test]
     fn unknown_numbers_end_the_session_below_128_and_are_skipped_above() {
-        assert_eq!(decode::<Up>(&[23]), Err(FrameError::Unknown(23)));
+        assert_eq!(decode::<Up>(&[24]), Err(FrameError::Unknown(24)));
         assert_eq!(decode::<Up>(&[127, 1, 2]), Err(FrameError::Unknown(127)));
         assert_eq!(decode::<Up>(&[128, 1, 2]), Ok(None));
         assert_eq!(decode::<Up>(&[251]), Err(FrameError::Unknown(251)));
+    }
+
+    #[test]
+    fn the_bytes_of_a_refusal_are_frozen() {
+        let refuse = Refuse { code: RefuseCode::Busy, lowest: 1, highest: 3, text: Text::new("no") };
+        let mut frame = Vec::new();
+        encode(&Down::Refuse(refuse), &mut frame);
+        assert_eq!(frame, b"\x0b\0\0\0\x02\0\x01\0\x03\0\x02\0no");
     }
 
     #[test]

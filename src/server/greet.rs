@@ -4,7 +4,6 @@ use super::lease::{Busy, Lease};
 use super::session::Guest;
 use crate::net::link::read_first;
 use crate::net::pipe::Sending;
-use crate::net::preface::{self, code};
 use crate::net::trust::DoorError;
 use crate::net::{Door, Pipe, PublicKey, SegmentWriter, Squeeze};
 use crate::proto::frame::{Frames, encode};
@@ -47,7 +46,7 @@ pub async fn greet(
     if version != VERSION {
         let text =
             format!("this server speaks version {VERSION} of the protocol, the client version {version}");
-        writer.put_refuse(&preface::Refuse::new(code::VERSION, &text));
+        writer.put_refuse(&refusal(RefuseCode::Version, &text));
         writer.close().await?;
         return Err(NotLetIn { why: text });
     }
@@ -103,9 +102,12 @@ fn busy_text(busy: &Busy) -> String {
 }
 
 async fn refuse(mut writer: SegmentWriter, code: RefuseCode, text: &str) -> std::io::Result<()> {
-    let refuse = Refuse { code, lowest: VERSION, highest: VERSION, text: Text::new(text) };
     let mut frame = Vec::new();
-    encode(&Down::Refuse(refuse), &mut frame);
+    encode(&Down::Refuse(refusal(code, text)), &mut frame);
     writer.write(&frame, Squeeze::Stored).await?;
     writer.close().await
+}
+
+fn refusal(code: RefuseCode, text: &str) -> Refuse {
+    Refuse { code, lowest: VERSION, highest: VERSION, text: Text::new(text) }
 }

@@ -81,7 +81,7 @@ fn another_version_is_answered_in_a_form_that_all_versions_read() {
     near.raw(b"strait\x09\x01");
     assert_eq!(near.meet(), Some(1));
     let refuse = near.refuse();
-    assert_eq!((refuse.code, refuse.lowest, refuse.highest), (0, 1, 1));
+    assert_eq!((refuse.code, refuse.lowest, refuse.highest), (RefuseCode::Version, 1, 1));
     harbour.still_serves();
 }
 

@@ -88,7 +88,7 @@ impl<In: Message + std::fmt::Debug, Out: Message> Wire<In, Out> {
     }
 
     /// Reads the refusal of a receiver of another version.
-    pub fn refuse(&mut self) -> strait::net::preface::Refuse {
+    pub fn refuse(&mut self) -> strait::proto::message::Refuse {
         let Self { runtime, reader, .. } = self;
         runtime.block_on(async {
             let read = tokio::time::timeout(DEADLINE, reader.read_refuse()).await;
