@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
-use strait::disk::{Hashing, Options, Progress, Root, Verdict, scan};
+use strait::disk::{Hashing, Options, Progress, Root, Special, Verdict, scan};
 use strait::server::contents::KnownContents;
 use strait::store::Cache;
 
@@ -44,6 +44,7 @@ fn scan_all(root: &Root, known: &KnownContents) -> u64 {
         filter: &|_, _| Verdict::Take,
         before_list: &|_, _| {},
         hashing: Hashing::Now,
+        special: Special::LeaveOut,
         n_threads: 0,
         progress: &progress,
         stop: &AtomicBool::new(false),

@@ -24,6 +24,16 @@ pub enum Hashing {
     Later,
 }
 
+/// What becomes of sockets, FIFOs and devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Special {
+    /// Of a source: counted, in no tree.
+    LeaveOut,
+    /// Of a destination: in the tree, as what no source holds, so that it goes or is replaced like
+    /// everything else that does not belong there.
+    Show,
+}
+
 /// How far a scan is; bytes are of files that are read.
 #[derive(Debug, Default)]
 pub struct Progress {
@@ -42,6 +52,7 @@ pub struct Options<'a> {
     /// directories again; one with another identity than before needs a new watch.
     pub before_list: &'a (dyn Fn(&RelPath, DirId) + Sync),
     pub hashing: Hashing,
+    pub special: Special,
     /// Number of threads; 0 for one per core.
     pub n_threads: usize,
     pub progress: &'a Progress,

@@ -1,6 +1,6 @@
 //! Listing one directory: its names, the stat of each, and what the scope says of them.
 
-use super::findings::{Findings, Hashing, Options, Unreadable, Verdict, What};
+use super::findings::{Findings, Hashing, Options, Special, Unreadable, Verdict, What};
 use super::resolve::{birth, is_dot};
 use super::root::Root;
 use super::stat::{DirId, FileType, Stat};
@@ -111,7 +111,7 @@ impl Lister<'_> {
     fn take_entry(&self, path: RelPath, name: Name, dir: &OwnedFd, stat: &Stat, listed: &mut Listed) {
         let Some(kind) = stat.file_type.kind() else {
             listed.findings.n_special += 1;
-            return;
+            return self.take_special(&path, name, stat, listed);
         };
         match (self.options.filter)(&path, kind) {
             Verdict::Take => {}
@@ -129,6 +129,14 @@ impl Lister<'_> {
             Kind::File => self.take_file(path, stat, listed),
         };
         listed.entries.push((name, found));
+    }
+
+    fn take_special(&self, path: &RelPath, name: Name, stat: &Stat, listed: &mut Listed) {
+        if let (Special::Show, FileType::Other(word)) = (self.options.special, stat.file_type)
+            && (self.options.filter)(path, Kind::File) == Verdict::Take
+        {
+            listed.entries.push((name, Found::Leaf(Leaf::special(stat.meta(), word))));
+        }
     }
 
     fn take_file(&self, path: RelPath, stat: &Stat, listed: &mut Listed) -> Found {

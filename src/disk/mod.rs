@@ -36,7 +36,7 @@ pub use contents::{ContentSink, Contents, Hashed, Indexing, hash_pending};
 pub use destination::Destination;
 pub use error::DestinationError;
 pub use file::File;
-pub use findings::{Findings, Hashing, Notes, Options, Progress, Unreadable, Verdict, What};
+pub use findings::{Findings, Hashing, Notes, Options, Progress, Special, Unreadable, Verdict, What};
 pub use own::{OwnFolder, OwnFolderError, id_of};
 pub use partial::{Intent, Ledger, PartialId, StoredPartial, load_partial, load_values, remove_partial};
 pub use probe::{Keeps, free_bytes, probe};

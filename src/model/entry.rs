@@ -114,6 +114,13 @@ impl Leaf {
         Self { kind: Kind::File, meta, size, content: Content::Whole(hash) }
     }
 
+    /// What stands at a destination and cannot be carried: a FIFO, socket or device. It counts as a file
+    /// without bytes whose content no file can have, so that it is nothing that a source holds.
+    pub fn special(meta: Meta, word: &str) -> Self {
+        let hash = ContentHash(blake3::derive_key("strait 1 special", word.as_bytes()));
+        Self::file(meta, 0, hash)
+    }
+
     /// A symlink to `target`.
     pub fn link(mtime: Time, target: &[u8]) -> Self {
         let meta = Meta { mode: 0, mtime };

@@ -3,7 +3,7 @@
 
 use super::shore::Shore;
 use crate::client::event::{Event, Report};
-use crate::disk::{Hashing, Options, Progress, Verdict, scan};
+use crate::disk::{Hashing, Options, Progress, Special, Verdict, scan};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -33,6 +33,7 @@ impl Warm {
                     filter: &|_, _| Verdict::Take,
                     before_list: &|_, _| {},
                     hashing: Hashing::Now,
+                    special: Special::Show,
                     n_threads: 0,
                     progress: &progress,
                     stop: &stop,

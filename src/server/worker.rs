@@ -6,7 +6,7 @@ use super::shore::Shore;
 use super::stage::{Sealed, Stage};
 use super::{asks, commit};
 use crate::delta::ops::Op;
-use crate::disk::{Hashing, Options, Progress, Verdict, scan};
+use crate::disk::{Hashing, Options, Progress, Special, Verdict, scan};
 use crate::model::{ContentHash, Meta, Node, RelPath, Tree};
 use crate::proto::message::{ChangeId, Down, Refusal, ScopeId};
 use crate::proto::receiver::{Action, Walked};
@@ -202,6 +202,7 @@ impl Worker {
             filter: &filter,
             before_list: &|_, _| {},
             hashing: Hashing::Later,
+            special: Special::Show,
             n_threads: 0,
             progress: &self.progress,
             stop: &self.stop,

@@ -2,6 +2,7 @@
 
 use crate::common::tree::*;
 use crate::common::{Server, World};
+use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 
 /// A world in step, its server still running, with something of every kind.
 fn in_step() -> (World, Server) {
@@ -82,6 +83,43 @@ fn other_kinds_in_the_place_of_entries_are_replaced() {
     link(outside.parent().expect("it has one"), world.dst.join("link"));
     is_repaired(&world, &server);
     assert!(outside.exists());
+}
+
+/// They were in no tree, so that a FIFO stood at the destination for ever and the push ended with 0.
+#[test]
+fn a_fifo_a_socket_and_a_device_that_do_not_belong_there_go_or_give_way() {
+    let (world, server) = in_step();
+    fifo(world.dst.join("d/fifo"));
+    fifo(world.dst.join("kept.log"));
+    let socket = world.dst.join("socket");
+    std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+    // Only root may make one.
+    let device = world.dst.join("null");
+    let _ = mknodat(CWD, &device, FileType::CharacterDevice, Mode::RWXU, makedev(1, 3));
+    for name in ["file", "link", "d/e/deep", "d/e"] {
+        rm(world.dst.join(name));
+        if name != "d/e/deep" {
+            fifo(world.dst.join(name));
+        }
+    }
+    let options = ["--exclude", "*.log"];
+    let found = world.push(&server, &["--exclude", "*.log", "--dry-run"]);
+    assert!(found.ended_with(0).events("planned").iter().any(|planned| planned["path"] == "d/fifo"));
+    assert!(world.dst.join("d/fifo").exists(), "a dry run changes nothing");
+    let ran = world.push(&server, &options);
+    ran.ended_with(0);
+    assert!(ran.n("deleted") >= 2);
+    for gone in [&world.dst.join("d/fifo"), &socket, &device] {
+        assert!(!gone.exists());
+    }
+    assert!(world.dst.join("kept.log").exists(), "what is excluded stays");
+    assert_eq!(world.push(&server, &options).ended_with(0).did(), [0; 4]);
+    rm(world.dst.join("kept.log"));
+    assert_same(&world.src, &world.dst);
+}
+
+fn fifo(path: std::path::PathBuf) {
+    mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a FIFO");
 }
 
 #[test]

@@ -4,7 +4,9 @@
 use super::super::teller::{Teller, tell_notes};
 use super::Keeper;
 use crate::client::event::Event;
-use crate::disk::{DirId, Hashing, Options, Progress, Root, ScanError, Touched, Verdict, rescan, scan};
+use crate::disk::{
+    DirId, Hashing, Options, Progress, Root, ScanError, Special, Touched, Verdict, rescan, scan,
+};
 use crate::model::{Kind, RelPath, Tree};
 use crate::plan::scope::Verdict as ScopeVerdict;
 use crate::watch::Added;
@@ -178,6 +180,7 @@ impl Keeper {
             filter: &filter,
             before_list: &before_list,
             hashing: Hashing::Now,
+            special: Special::LeaveOut,
             n_threads: 0,
             progress,
             stop: &self.stop,

@@ -5,7 +5,8 @@ mod read;
 mod scan;
 
 use super::{
-    ContentSink, Contents, DirId, Hashing, Indexing, Options, Progress, Root, Scan, ScanError, Stat, Verdict,
+    ContentSink, Contents, DirId, Hashing, Indexing, Options, Progress, Root, Scan, ScanError, Special, Stat,
+    Verdict,
 };
 use crate::model::{ContentHash, Kind, RelPath};
 use std::collections::HashMap;
@@ -90,6 +91,7 @@ fn with_options<T>(hashing: Hashing, work: impl FnOnce(&Options) -> T) -> T {
         filter: &take_all,
         before_list: &tell_none,
         hashing,
+        special: Special::LeaveOut,
         n_threads: 2,
         progress: &progress,
         stop: &stop,
