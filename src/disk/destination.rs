@@ -75,7 +75,8 @@ impl Destination {
         let fail = |errno| self.fail(path, errno);
         let (dir, name) = self.parent_of(path)?;
         let staged = format!("{:016x}", self.own.next_number());
-        let stage = &*self.own.stage;
+        let stage = self.own.stage();
+        let stage = &*stage;
         let unfit = |errno| if errno == Errno::PERM { Errno::OPNOTSUPP } else { errno };
         sys::symlinkat(target, stage, &*staged).map_err(|errno| fail(unfit(errno)))?;
         let place = || {

@@ -17,8 +17,8 @@ use rustix::io::Errno;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// First line of the file `id`: a word and the number of this format.
 const ID_HEAD: &str = "strait 1\n";
@@ -29,7 +29,7 @@ const LIST_DIR: OFlags =
 #[derive(Debug)]
 pub struct OwnFolder {
     pub(super) dir: OwnedFd,
-    pub(super) stage: Arc<OwnedFd>,
+    stage: Mutex<Arc<OwnedFd>>,
     pub(super) trash: TrashFolder,
     pub(super) pins: OwnedFd,
     id: [u8; 16],
@@ -57,7 +57,7 @@ impl OwnFolder {
     pub fn open_or_create(root: &Root, fresh_id: [u8; 16]) -> Result<Self, OwnFolderError> {
         let dir = open_or_make(&root.dir, OWN_FOLDER)?;
         let lock = Lock::take(&dir)?;
-        let stage = Arc::new(open_or_make(&dir, b"stage")?);
+        let stage = Mutex::new(Arc::new(open_or_make(&dir, b"stage")?));
         let trash = TrashFolder::open_or_create(&dir)?;
         let pins = open_or_make(&dir, b"pins")?;
         let id = read_or_write_id(&dir, fresh_id)?;
@@ -77,6 +77,26 @@ impl OwnFolder {
         next_number(&self.next)
     }
 
+    /// Whether the folder still stands at its root: without it nothing can be staged, and another
+    /// process would not see the lock.
+    pub fn is_in_place(&self, root: &Root) -> bool {
+        let there = sys::statat(&root.dir, OWN_FOLDER, AtFlags::SYMLINK_NOFOLLOW);
+        let is_it = |ours: sys::Stat| {
+            there.is_ok_and(|there| (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino))
+        };
+        sys::fstat(&self.dir).is_ok_and(is_it)
+    }
+
+    /// Where files are made; made anew when somebody removed it, if that can be.
+    pub(super) fn stage(&self) -> Arc<OwnedFd> {
+        let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_gone = sys::fstat(&**stage).is_ok_and(|stat| stat.st_nlink == 0);
+        if is_gone && let Ok(made) = open_or_make(&self.dir, b"stage") {
+            *stage = Arc::new(made);
+        }
+        stage.clone()
+    }
+
     /// What was removed.
     pub fn trash(&self) -> &TrashFolder {
         &self.trash
@@ -91,7 +111,7 @@ impl OwnFolder {
     ) -> Result<u64, DestinationError> {
         let is_partial = |name: &[u8]| partial_of(name).is_some_and(|id| partials.contains(&id));
         let kept = |name: &[u8], _: &Stat| stage_number(name).is_some_and(keeps) || is_partial(name);
-        self.sweep(self.stage.as_fd(), "the stage", &kept, &AtomicBool::new(false))
+        self.sweep(self.stage().as_fd(), "the stage", &kept, &AtomicBool::new(false))
     }
 
     /// Removes all pins; only when no transfer is open.

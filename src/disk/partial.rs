@@ -108,7 +108,7 @@ impl Ledger {
 
     /// For a transfer that goes on behind these whole groups.
     pub fn resume(own: &OwnFolder, id: PartialId, intent: Intent, values: &[[u8; 32]]) -> Self {
-        let slot = open(&own.stage, &id, "rec", OFlags::RDONLY).ok().and_then(|rec| read_slots(&rec));
+        let slot = open(&own.stage(), &id, "rec", OFlags::RDONLY).ok().and_then(|rec| read_slots(&rec));
         Self::of(own, id, intent, values, Some(slot.map_or(0, |slot| slot.turn)))
     }
 
@@ -117,8 +117,8 @@ impl Ledger {
         hasher.update(values.as_flattened());
         let state = State { turn: turn.unwrap_or(0), ..State::default() };
         let shared = Shared {
-            dir: own.stage.clone(),
-            life: Life::now(&own.stage),
+            dir: own.stage(),
+            life: Life::now(&own.stage()),
             state: Mutex::new(state),
             is_syncing: AtomicBool::new(false),
             has_failed: AtomicBool::new(false),
@@ -285,21 +285,21 @@ fn open(dir: &OwnedFd, id: &PartialId, part: &str, flags: OFlags) -> std::io::Re
 pub fn remove_partial(own: &OwnFolder, id: &PartialId) {
     for part in ["rec", "tree", "data"] {
         // What stays is swept at the next start.
-        let _ = sys::unlinkat(&*own.stage, file_name(id, part), AtFlags::empty());
+        let _ = sys::unlinkat(&*own.stage(), file_name(id, part), AtFlags::empty());
     }
 }
 
 /// What an earlier process left of a partial; `None` when it is damaged or cannot be read. Reads the
 /// record and the tree, not the data.
 pub fn load_partial(own: &OwnFolder, id: &PartialId) -> Option<StoredPartial> {
-    let rec = open(&own.stage, id, "rec", OFlags::RDONLY).ok()?;
+    let rec = open(&own.stage(), id, "rec", OFlags::RDONLY).ok()?;
     let slot = read_slots(&rec)?;
     let noted = Stat::of(&sys::fstat(&rec).ok()?).mtime;
-    let is_doubtful = slot.life.is_none() || slot.life != Life::now(&own.stage);
+    let is_doubtful = slot.life.is_none() || slot.life != Life::now(&own.stage());
     // Of the last group, which is not whole, there is no value to compare it with.
     let whole_groups = |bytes: u64| bytes / GROUP_BYTES as u64 * GROUP_BYTES as u64;
     let have = if is_doubtful { whole_groups(slot.synced) } else { slot.written };
-    let data = sys::statat(&*own.stage, file_name(id, "data"), AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    let data = sys::statat(&*own.stage(), file_name(id, "data"), AtFlags::SYMLINK_NOFOLLOW).ok()?;
     let data = Stat::of(&data);
     let fits = have > 0 && have <= slot.intent.size && data.is_file() && data.size >= have;
     let partial = StoredPartial { id: *id, intent: slot.intent, have, is_doubtful, noted };
@@ -310,7 +310,7 @@ pub fn load_partial(own: &OwnFolder, id: &PartialId) -> Option<StoredPartial> {
 
 /// The values of its whole groups.
 pub fn load_values(own: &OwnFolder, partial: &StoredPartial) -> Option<Vec<[u8; 32]>> {
-    let tree = open(&own.stage, &partial.id, "tree", OFlags::RDONLY).ok()?;
+    let tree = open(&own.stage(), &partial.id, "tree", OFlags::RDONLY).ok()?;
     let n_values = usize::try_from(partial.have / GROUP_BYTES as u64).ok()?;
     let n_bytes = n_values.checked_mul(VALUE_BYTES)?;
     // Not more is read than there is.
@@ -325,9 +325,9 @@ pub fn load_values(own: &OwnFolder, partial: &StoredPartial) -> Option<Vec<[u8; 
 impl OwnFolder {
     /// All partials in the stage.
     pub fn partials(&self) -> Result<Vec<PartialId>, DestinationError> {
-        let fail = |errno: Errno| DestinationError::of(&"the stage", errno, self.stage.as_fd());
+        let fail = |errno: Errno| DestinationError::of(&"the stage", errno, self.stage().as_fd());
         let mut ids = Vec::new();
-        for entry in sys::Dir::read_from(&*self.stage).map_err(fail)? {
+        for entry in sys::Dir::read_from(&*self.stage()).map_err(fail)? {
             let name = entry.map_err(fail)?.file_name().to_bytes().to_vec();
             ids.extend(partial_of(&name).filter(|_| name.ends_with(b".rec")));
         }

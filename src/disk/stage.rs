@@ -76,10 +76,10 @@ impl StagedFile {
 
     fn open(own: &OwnFolder, name: String, flags: OFlags) -> Result<Self, DestinationError> {
         let flags = flags | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fail = |errno| DestinationError::of(&format!("stage/{name}"), errno, own.stage.as_fd());
-        let fd = sys::openat(&*own.stage, &*name, flags, Mode::RUSR | Mode::WUSR).map_err(fail)?;
+        let dir = own.stage();
+        let fail = |errno| DestinationError::of(&format!("stage/{name}"), errno, dir.as_fd());
+        let fd = sys::openat(&*dir, &*name, flags, Mode::RUSR | Mode::WUSR).map_err(fail)?;
         let len = Stat::of(&sys::fstat(&fd).map_err(fail)?).size;
-        let dir = own.stage.clone();
         Ok(Self {
             file: fd.into(),
             dir,

@@ -12,7 +12,7 @@ use crate::net::{Door, Pipe};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 
 /// Everything that the sessions of one destination share.
@@ -22,6 +22,8 @@ pub struct Harbour {
     pub warm: Warm,
     pub events: &'static dyn Report,
     pub stop: watch::Receiver<bool>,
+    /// Told when the destination cannot be served any more.
+    pub lost: Notify,
 }
 
 /// Accepts senders until the server stops, then waits for the sessions to end.
@@ -35,6 +37,7 @@ pub async fn listen(harbour: Arc<Harbour>, listener: TcpListener, tls: ServerTls
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => break,
+            () = harbour.lost.notified() => break,
         };
         while sessions.try_join_next().is_some() {}
         let Ok((stream, _)) = accepted else {
@@ -104,6 +107,9 @@ async fn serve(harbour: &Harbour, guest: super::session::Guest, holder: Option<A
         harbour.events.event(Event::CacheRebuilt { why: why_damaged });
     }
     harbour.events.event(Event::ClientLeft { client, why });
+    if !harbour.shore.is_in_place() {
+        harbour.lost.notify_one();
+    }
 }
 
 /// What `serve` says when it is ready.

@@ -39,14 +39,14 @@ use crate::net::{Door, Endpoint, Identity, Pipe, Places, PublicKey};
 use lease::Lease;
 use listen::{Harbour, listen, serve_pipe, tell_listening};
 use options::{Found, ServerOptions, TrashOptions};
-use shore::Shore;
+use shore::{GONE, Shore};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 use stop::stop_on_signal;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use warm::Warm;
 
 /// An error in one sentence, with the exit class that it means.
@@ -86,10 +86,14 @@ async fn serve(options: ServerOptions, events: &'static dyn Report) -> Result<Ou
         open_shore(&options.dest, options.found, options.trash, options.state.as_deref(), None, events)?;
     let (stopper, stop) = watch::channel(false);
     if options.stdio {
-        let harbour = Harbour { shore, lease: Lease::default(), warm: Warm::none(), events, stop };
+        let harbour =
+            Harbour { shore, lease: Lease::default(), warm: Warm::none(), events, stop, lost: Notify::new() };
         let pipe = Pipe::stdio().map_err(|error| Fatal::new(Outcome::Failed, &error))?;
         tokio::spawn(stop_on_signal(stopper, events));
         return match serve_pipe(&harbour, pipe).await {
+            Ok(()) if !harbour.shore.is_in_place() => {
+                Err(Fatal { outcome: Outcome::Failed, text: GONE.into() })
+            }
             Ok(()) => Ok(Outcome::InStep),
             Err(text) => Err(Fatal { outcome: Outcome::Failed, text }),
         };
@@ -114,7 +118,8 @@ async fn serve(options: ServerOptions, events: &'static dyn Report) -> Result<Ou
     }
     let ticket = door.issue(Instant::now());
     let warm = Warm::start(shore.clone(), events);
-    let harbour = Arc::new(Harbour { shore, lease: Lease::default(), warm, events, stop });
+    let harbour =
+        Arc::new(Harbour { shore, lease: Lease::default(), warm, events, stop, lost: Notify::new() });
     let line = format!(
         "strait watch SRC --host {} --port {} --ticket {ticket}",
         shown_host(address),
@@ -126,6 +131,9 @@ async fn serve(options: ServerOptions, events: &'static dyn Report) -> Result<Ou
     harbour.warm.end().await;
     harbour.shore.trash.stop();
     harbour.shore.known.sync();
+    if !harbour.shore.is_in_place() {
+        return Err(Fatal { outcome: Outcome::Failed, text: GONE.into() });
+    }
     Ok(Outcome::InStep)
 }
 
@@ -165,7 +173,14 @@ impl LocalReceiver {
         let shore = open_shore(dest, found, trash, None, Some(source), events)?;
         let (stopper, stop) = watch::channel(false);
         let events: &'static dyn Report = &Silent;
-        let harbour = Arc::new(Harbour { shore, lease: Lease::default(), warm: Warm::none(), events, stop });
+        let harbour = Arc::new(Harbour {
+            shore,
+            lease: Lease::default(),
+            warm: Warm::none(),
+            events,
+            stop,
+            lost: Notify::new(),
+        });
         Ok(Self { harbour, _stopper: stopper })
     }
 

@@ -19,6 +19,10 @@ use std::sync::atomic::AtomicBool;
 /// The word of the cache that holds the last source.
 const SOURCE: &str = "source";
 
+/// What is said when it is not; the end of every session and of the server.
+pub const GONE: &str = "`.strait` at the destination was removed or replaced while it was in use; start strait \
+                        again, with --adopt to keep what is there";
+
 /// Why a destination cannot be served. Fatal; each text says the next step.
 #[derive(Debug, thiserror::Error)]
 pub enum ShoreError {
@@ -163,6 +167,11 @@ impl Shore {
         while !self.partials.is_empty() && is_low() {
             self.partials.make_room(own);
         }
+    }
+
+    /// Whether strait's own folder still stands at the destination.
+    pub fn is_in_place(&self) -> bool {
+        self.destination.own().is_in_place(self.destination.root())
     }
 
     /// Names the destination for ever.

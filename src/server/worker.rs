@@ -2,7 +2,7 @@
 
 use super::hasher::Hasher;
 use super::holdings::Holdings;
-use super::shore::Shore;
+use super::shore::{GONE, Shore};
 use super::stage::{Sealed, Stage};
 use super::{asks, commit};
 use crate::delta::ops::Op;
@@ -141,6 +141,7 @@ impl Worker {
             Action::Open { id, offer, bases, resume } => {
                 if let Err(why) = self.stage.open(&self.shore, id, &offer, &bases, resume) {
                     self.answer(Answer::Staged { id, result: Err(why) });
+                    self.look_around();
                 }
             }
             Action::AddBasis { id, basis } => {
@@ -166,7 +167,11 @@ impl Worker {
                 self.shore.make_room(wire_bytes);
                 let result = self.stage.pack(&self.shore, id, files, hash);
                 self.answer(Answer::Written { id, wire_bytes });
+                let has_failed = result.is_err();
                 self.answer(Answer::PackStaged { id, result });
+                if has_failed {
+                    self.look_around();
+                }
             }
             Action::Drop { id } => self.stage.drop_change(destination, id),
             Action::Keep { id } => self.stage.keep(id),
@@ -190,8 +195,17 @@ impl Worker {
         }
     }
 
+    /// After a stage that could not be made: whether that is because strait's own folder is gone, with which
+    /// nothing can go on.
+    fn look_around(&self) {
+        if !self.shore.is_in_place() {
+            self.answer(Answer::Fault(GONE.into()));
+        }
+    }
+
     fn walk(&mut self, deep: bool, skip: &BTreeSet<RelPath>) {
         drop(self.hasher.take());
+        self.look_around();
         // What is told of the tree counts as acknowledged where it equals the source.
         if let Err(error) = self.shore.destination.settle() {
             return self.answer(Answer::Fault(error.to_string()));

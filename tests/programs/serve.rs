@@ -1,7 +1,7 @@
 //! Which directories a server takes, and what happens when two meet.
 
 use crate::common::tree::*;
-use crate::common::{World, assert_same, listed_names, text};
+use crate::common::{World, assert_same, listed_names, text, wait_until};
 
 #[test]
 fn an_empty_directory_is_taken() {
@@ -171,4 +171,23 @@ fn a_server_tells_a_client_of_a_destination_that_vanished() {
         _ => drop(ran.says("destination")),
     }
     assert!(!world.dst.exists());
+}
+
+/// It went on and refused every file.
+#[test]
+fn a_server_whose_own_folder_is_removed_ends_and_says_so() {
+    let world = World::new();
+    write(world.src.join("a"), "a");
+    let server = world.serve(&[]);
+    world.push_in_step(&server, &[]);
+    let watch = world.me.watch(&world.src, server.port, &[]);
+    watch.wait_for_event("pass_done");
+    rm(world.dst.join(".strait"));
+    write(world.src.join("b"), "b");
+    let port = server.port;
+    server.running.ended().ended_with(1).says("`.strait` at the destination was removed or replaced");
+    // The client waits, as for every server that is away, and goes on when it is back.
+    let server = world.me.serve_at(&world.dst, port, &["--adopt"]);
+    wait_until("the second file arrives", || world.dst.join("b").exists());
+    drop((watch, server));
 }
