@@ -8,11 +8,14 @@ use std::ops::ControlFlow;
 
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use fast_rsync::{Signature, SignatureOptions};
+use strait::delta::chunks::ChunkMap;
+use strait::delta::find::{Finder, Match};
 use strait::delta::groups::GroupTree;
 use strait::delta::index::{ContentIndex, Indexer};
 use strait::delta::ops::Op;
 use strait::delta::rebuild::{Bases, Sink, rebuild};
-use strait::delta::sieve::{Against, DeltaStats, KnownBasis, ReadAt, Target, sieve};
+use strait::delta::sieve::{Against, DeltaStats, KnownBasis, KnownCopy, ReadAt, Target, sieve};
+use strait::model::ContentHash;
 
 const MIB: usize = 1 << 20;
 const TARGET_BYTES: usize = 64 * MIB;
@@ -49,24 +52,61 @@ fn scenarios(basis: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         }
         target
     };
-    let inserts = basis.chunks(TARGET_BYTES / 100).flat_map(|piece| [piece, b"inserted"].concat()).collect();
+    let inserts = |n: usize| {
+        basis.chunks(TARGET_BYTES / n).flat_map(|piece| [piece, b"inserted"].concat()).collect::<Vec<u8>>()
+    };
+    let permuted = basis.rchunks(3 * MIB + 4_097).flat_map(|piece| piece.iter().copied()).collect();
     vec![
         ("identical", basis.to_vec()),
         ("0.1 % of pages", edit(TARGET_BYTES / 4096 / 1000, 4096)),
         ("1000 bytes", edit(1000, 1)),
         ("head insert", [&[7; 100], basis].concat()),
-        ("100 inserts", inserts),
+        ("shifted", basis[12_345..].to_vec()),
+        ("permuted", permuted),
+        ("100 inserts", inserts(100)),
+        ("1000 inserts", inserts(1_000)),
         ("append", [basis, &noise(100_000, 5)].concat()),
         ("unrelated", noise(TARGET_BYTES, 99)),
+        ("zeros", vec![0; TARGET_BYTES]),
     ]
+}
+
+/// Which sieves are let at a target.
+#[derive(Clone, Copy, PartialEq)]
+enum Sieves {
+    All,
+    Groups,
+    Chunks,
+    Blocks,
+}
+
+/// What is known of the basis, with its chunk map.
+struct Known {
+    basis: KnownBasis,
+    hash: ContentHash,
+    chunks: ChunkMap,
 }
 
 fn delta_of(
     target: &Vec<u8>,
     index: &ContentIndex,
-    basis: &KnownBasis,
+    known: &Known,
+    sieves: Sieves,
     mut take: impl FnMut(u64, Vec<Op>),
 ) -> DeltaStats {
+    let basis = &known.basis;
+    let bases = [KnownBasis {
+        groups: basis.groups.clone().filter(|_| matches!(sieves, Sieves::All | Sieves::Groups)),
+        signatures: match sieves {
+            Sieves::All | Sieves::Blocks => basis.signatures.clone(),
+            Sieves::Groups | Sieves::Chunks => Vec::new(),
+        },
+        ..*basis
+    }];
+    let copies = match (&index.chunks, sieves) {
+        (Some(chunks), Sieves::All | Sieves::Chunks) => copies_of(chunks, known),
+        _ => Vec::new(),
+    };
     let target = Target {
         content: target,
         size: index.size,
@@ -78,8 +118,16 @@ fn delta_of(
         take(at, ops);
         ControlFlow::Continue(())
     };
-    let against = Against { bases: std::slice::from_ref(basis), ..Against::default() };
+    let against = Against { bases: &bases, copies: &copies, ..Against::default() };
     sieve(target, against, 0, &mut emit).expect("a target in memory does not change")
+}
+
+/// The parts of a target that stand in the basis, as its chunks tell.
+fn copies_of(chunks: &ChunkMap, known: &Known) -> Vec<KnownCopy> {
+    let mut finder = Finder::new(chunks, |_, _| true);
+    finder.look_in(known.hash, &known.chunks);
+    let copy = |found: Match| KnownCopy { at: found.at, len: found.len, basis: 0, offset: found.offset };
+    finder.matches().into_iter().map(copy).collect()
 }
 
 struct Held<'a>(&'a Vec<u8>);
@@ -134,24 +182,32 @@ fn signature(c: &mut Criterion) {
 fn diff_and_apply(c: &mut Criterion) {
     let basis = noise(TARGET_BYTES, 1);
     let basis_index = indexed(&basis, Indexer::new(TARGET_BYTES as u64));
-    let known = KnownBasis {
-        index: 0,
-        size: basis_index.size,
-        groups: basis_index.groups.as_ref().map(|groups| groups.tags(0)),
-        signatures: basis_index.signature.into_iter().collect(),
+    let known = Known {
+        basis: KnownBasis {
+            index: 0,
+            size: basis_index.size,
+            groups: basis_index.groups.as_ref().map(|groups| groups.tags(0)),
+            signatures: basis_index.signature.into_iter().collect(),
+        },
+        hash: basis_index.hash,
+        chunks: basis_index.chunks.unwrap_or_default(),
     };
     let plain = plain_signature(&basis);
     for (name, target) in scenarios(&basis) {
-        let index = indexed(&target, Indexer::hash_only());
+        let index = indexed(&target, Indexer::new(target.len() as u64));
         let mut frames = Vec::new();
-        let stats = delta_of(&target, &index, &known, |at, ops| frames.push((at, ops)));
+        let stats = delta_of(&target, &index, &known, Sieves::All, |at, ops| frames.push((at, ops)));
         let mut plain_delta = Vec::new();
         fast_rsync::diff(&plain.index(), &target, &mut plain_delta).expect("own signature");
         println!(
-            "{name}: {} wire bytes in {} ops; plain fast_rsync {}",
+            "{name}: {} wire bytes in {} ops; plain fast_rsync {}; found by groups {}, chunks {}, blocks {}, zeros {}",
             stats.wire_bytes(),
             stats.n_ops,
-            plain_delta.len()
+            plain_delta.len(),
+            stats.by_groups,
+            stats.by_chunks,
+            stats.by_blocks,
+            stats.zeros
         );
 
         let mut group = c.benchmark_group(format!("diff, {name}"));
@@ -159,13 +215,20 @@ fn diff_and_apply(c: &mut Criterion) {
             .sample_size(10)
             .sampling_mode(SamplingMode::Flat)
             .throughput(Throughput::Bytes(target.len() as u64));
-        group.bench_function("sieve", |b| {
-            b.iter(|| delta_of(&target, &index, &known, |_, ops| drop(black_box(ops))))
-        });
+        for (sieves, label) in [
+            (Sieves::All, "sieve"),
+            (Sieves::Groups, "groups alone"),
+            (Sieves::Chunks, "chunks alone"),
+            (Sieves::Blocks, "blocks alone"),
+        ] {
+            group.bench_function(label, |b| {
+                b.iter(|| delta_of(&target, &index, &known, sieves, |_, ops| drop(black_box(ops))))
+            });
+        }
         group.bench_function("index and sieve", |b| {
             b.iter(|| {
                 let index = indexed(&target, Indexer::hash_only());
-                delta_of(&target, &index, &known, |_, ops| drop(black_box(ops)))
+                delta_of(&target, &index, &known, Sieves::All, |_, ops| drop(black_box(ops)))
             })
         });
         group.bench_function("plain fast_rsync", |b| {
@@ -175,32 +238,49 @@ fn diff_and_apply(c: &mut Criterion) {
                 delta
             })
         });
+        group.bench_function("index with chunks and blocks, and sieve", |b| {
+            b.iter(|| {
+                let index = indexed(&target, Indexer::new(target.len() as u64));
+                delta_of(&target, &index, &known, Sieves::All, |_, ops| drop(black_box(ops)))
+            })
+        });
         group.bench_function("blake3, one thread", |b| b.iter(|| blake3::hash(&target)));
         group.finish();
 
-        let mut group = c.benchmark_group(format!("apply, {name}"));
-        group
-            .sample_size(10)
-            .sampling_mode(SamplingMode::Flat)
-            .throughput(Throughput::Bytes(target.len() as u64));
-        group.bench_function("rebuild", |b| {
-            b.iter(|| {
-                let (mut at, mut sink) = (0, Counted(0));
-                for op in frames.iter().flat_map(|(_, ops)| ops) {
-                    at += rebuild(op, at, &mut Held(&basis), &mut sink).expect("own ops");
-                }
-                assert_eq!(sink.0, target.len() as u64);
-            })
-        });
-        group.bench_function("plain fast_rsync", |b| {
-            b.iter(|| {
-                let mut made = Vec::with_capacity(target.len());
-                fast_rsync::apply_limited(&basis, &plain_delta, &mut made, target.len()).expect("own delta");
-                made
-            })
-        });
-        group.finish();
+        apply(c, name, (&basis, &target), &frames, &plain_delta);
     }
+}
+
+/// Rebuilds a target of the ops of its delta.
+fn apply(
+    c: &mut Criterion,
+    name: &str,
+    (basis, target): (&Vec<u8>, &[u8]),
+    frames: &[(u64, Vec<Op>)],
+    plain_delta: &[u8],
+) {
+    let mut group = c.benchmark_group(format!("apply, {name}"));
+    group
+        .sample_size(10)
+        .sampling_mode(SamplingMode::Flat)
+        .throughput(Throughput::Bytes(target.len() as u64));
+    group.bench_function("rebuild", |b| {
+        b.iter(|| {
+            let (mut at, mut sink) = (0, Counted(0));
+            for op in frames.iter().flat_map(|(_, ops)| ops) {
+                at += rebuild(op, at, &mut Held(basis), &mut sink).expect("own ops");
+            }
+            assert_eq!(sink.0, target.len() as u64);
+        })
+    });
+    group.bench_function("plain fast_rsync", |b| {
+        b.iter(|| {
+            let mut made = Vec::with_capacity(target.len());
+            fast_rsync::apply_limited(basis, plain_delta, &mut made, target.len()).expect("own delta");
+            made
+        })
+    });
+    group.finish();
 }
 
 criterion_group! {

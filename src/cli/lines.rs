@@ -2,7 +2,7 @@
 
 use super::args::Loudness;
 use super::text::{count, length, moment, size, thousands};
-use crate::client::event::{Change, Event, Received, Scanned, Summary, What};
+use crate::client::event::{Change, Event, Found, Received, Scanned, Summary, What};
 use crate::model::path::write_escaped;
 
 /// One line and from which loudness on it is said.
@@ -27,6 +27,7 @@ pub fn line(event: &Event) -> Option<Line> {
         Event::Skipped { path, why } => (Quiet, true, format!("skipped {path}: {why}")),
         Event::Planned(change) => (Normal, false, format!("would {}", change_text(change))),
         Event::Applied(change) => (Each, false, change_text(change)),
+        Event::Made(found) => (Each, false, found_text(found)),
         Event::PassDone(summary) => (Normal, false, summary_text(summary)),
         Event::Held { reason } => (Quiet, true, format!("held: {reason}")),
         Event::Listening { address, dest, ticket_line } => {
@@ -176,6 +177,17 @@ fn leant_text(summary: &Summary) -> String {
     format!(" ({} as {} of differences)", what.join(" and "), size(summary.prefix_wire))
 }
 
+fn found_text(found: &Found) -> String {
+    format!(
+        "large files: {} found by groups, {} by chunks, {} by blocks; {} zeros, {} literal",
+        size(found.by_groups),
+        size(found.by_chunks),
+        size(found.by_blocks),
+        size(found.zeros),
+        size(found.literal)
+    )
+}
+
 fn dry_run_text(planned: u64, summary: &Summary) -> String {
     format!(
         "dry run, nothing was sent: {}; {}{}",
@@ -242,6 +254,17 @@ mod tests {
             text(Event::PassDone(summary)),
             "in step: 3 changed, 1 deleted; 1,234 files; 10.0 MiB of content, 102 KiB on the wire, \
              9.90 MiB saved; 0.8 s; left out: 12 hidden (-a sends them)"
+        );
+    }
+
+    #[test]
+    fn what_each_sieve_found_is_said_with_v() {
+        let found = Found { by_groups: 64 << 10, by_blocks: 2_048, literal: 5, ..Found::default() };
+        let event = Event::Made(found);
+        assert_eq!(line(&event).expect("the event has a line").from, Loudness::Each);
+        assert_eq!(
+            text(event),
+            "large files: 64.0 KiB found by groups, 0 B by chunks, 2.00 KiB by blocks; 0 B zeros, 5 B literal"
         );
     }
 

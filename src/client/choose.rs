@@ -20,6 +20,8 @@ const ADDED: usize = 48;
 const WORTH_LOOKING: u64 = MIB as u64;
 /// Bytes of the target, and of contents unknown here, from which on the receiver is asked for chunks.
 const WORTH_ASKING: u64 = MIB as u64;
+/// Shorter copies of a basis whose blocks are known are left to the blocks, which fit the seams better.
+const WORTH_COPYING: u64 = MIB as u64 / 2;
 /// A content of which less is found is no basis for blocks.
 const WORTH_BLOCKS: u64 = PACK_FILE_BYTES;
 /// Chunk names in a question: all of them may be found, and an answer is one frame.
@@ -149,7 +151,9 @@ impl Leaning {
             let (at, len, offset) = (found.at, found.len, found.offset);
             Some(KnownCopy { at, len, basis: index_of(found.content)?, offset })
         };
-        self.add(matches.into_iter().filter_map(copy).collect());
+        let blocks_known = self.bases.first().is_some_and(|basis| !basis.signatures.is_empty());
+        let is_worth = |copy: &KnownCopy| !(blocks_known && copy.basis == 0 && copy.len < WORTH_COPYING);
+        self.add(matches.into_iter().filter_map(copy).filter(is_worth).collect());
         self.added = others.iter().map(|(hash, _)| Basis::Content { hash: *hash }).collect();
         others.first().copied()
     }

@@ -299,6 +299,8 @@ pub enum Event {
     Planned(Change),
     /// One change that is verified and durable at the destination.
     Applied(Change),
+    /// How the large files of a pass were made; said before it is over.
+    Made(Found),
     Progress(Progress),
     PassDone(Summary),
     /// Deletes wait for a human's word; all else goes on. Exit 4.

@@ -1,6 +1,6 @@
 //! Counts a pass, for the progress line and the summary.
 
-use super::event::{Change as Told, Event, Progress, Report, Scanned, Shown, Summary, What};
+use super::event::{Change as Told, Event, Found, Progress, Report, Scanned, Shown, Summary, What};
 use crate::delta::sieve::DeltaStats;
 use crate::model::{ContentHash, Kind, Node, RelPath, Tree};
 use crate::net::Traffic;
@@ -199,6 +199,9 @@ impl Pass {
         summary.held = held;
         summary.elapsed_ms = self.started.elapsed().as_millis() as u64;
         summary.root = if ending == Ending::Identical { root.to_string() } else { String::new() };
+        if summary.found != Found::default() {
+            self.events.event(Event::Made(summary.found));
+        }
         self.events.event(Event::PassDone(summary));
         self.summary.elapsed_ms = 1;
         self.wire_before = (sent, received);

@@ -94,13 +94,17 @@ pub fn survey(
         whole.count(found[0].iter().all(|stands| *stands));
     }
     let literal_cost = literal_cost(target, target_size)?;
-    let likeness = if samples.is_empty() || stood.n_found * 10 > stood.n_blocks * 9 {
+    let mut likeness = if samples.is_empty() || stood.n_found * 10 > stood.n_blocks * 9 {
         Likeness { share: 1.0, edits_per_byte: stood.edits_per_byte(), literal_cost }
     } else if fine.n_found == 0 && stood.n_found == 0 {
         Likeness { share: 0.0, edits_per_byte: 0.0, literal_cost }
     } else {
         likeness(fine, whole, literal_cost)
     };
+    // Each of the missing ranges was edited once at least.
+    let missing_bytes: u64 = missing.iter().map(|(_, len)| len).sum();
+    let least = missing.len() as f64 / missing_bytes.max(1) as f64;
+    likeness.edits_per_byte = likeness.edits_per_byte.max(least);
     Ok(Survey { copies, missing, likeness })
 }
 
