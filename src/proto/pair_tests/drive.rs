@@ -2,7 +2,7 @@
 
 use super::disk::Answer;
 use super::source::Reply;
-use super::{Pair, ROOT_ID};
+use super::{Pair, ROOT_ID, Side};
 use crate::proto::frame::{Frames, encode};
 use crate::proto::message::{Down, Hello, Up};
 use crate::proto::receiver::{self, Receiver};
@@ -100,6 +100,7 @@ impl Pair {
                     encode(&down, &mut bytes);
                     self.down.push_back(bytes);
                 }
+                receiver::Action::Close if self.may_close => self.closed = Some(Side::Receiver),
                 receiver::Action::Close => panic!("the receiver closed: {:?}", self.last_messages()),
                 action => {
                     let mut answers = Vec::new();
@@ -131,6 +132,7 @@ impl Pair {
                 self.news.push(news);
             }
             sender::Action::Pull { id } => self.pulls.push_back(id),
+            sender::Action::Close if self.may_close => self.closed = Some(Side::Sender),
             sender::Action::Close => panic!("the sender closed: {:?}", self.last_messages()),
             action => {
                 let mut replies = Vec::new();

@@ -20,6 +20,7 @@ mod property;
 mod resume;
 mod scenarios;
 mod scope;
+mod simulation;
 mod source;
 mod steps;
 mod transfers;
@@ -80,6 +81,12 @@ impl Turn {
     }
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Sender,
+    Receiver,
+}
+
 struct Pair {
     files: Files,
     disk: Disk,
@@ -89,6 +96,9 @@ struct Pair {
     credit_bytes: u64,
     /// The receiver offers nothing beyond the first version.
     is_plain: bool,
+    /// A machine may end the connection; which one did.
+    may_close: bool,
+    closed: Option<Side>,
     sender: Option<Sender>,
     receiver: Option<Receiver>,
     up: VecDeque<Vec<u8>>,
@@ -133,6 +143,8 @@ impl Pair {
             keeps: Keeps::ALL,
             credit_bytes: 1 << 20,
             is_plain: false,
+            may_close: false,
+            closed: None,
             sender: None,
             receiver: None,
             up: VecDeque::new(),
@@ -182,6 +194,7 @@ impl Pair {
         self.pulls.clear();
         self.files.restart();
         self.disk.restart();
+        self.closed = None;
         self.ending = None;
     }
 

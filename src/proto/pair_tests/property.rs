@@ -6,10 +6,14 @@ use crate::model::{Meta, Time};
 use crate::proto::message::Refusal;
 
 /// Numbers that follow from a seed; a failure names its seed.
-struct Dice(u64);
+pub(super) struct Dice(u64);
 
 impl Dice {
-    fn roll(&mut self, n: u64) -> u64 {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(977) + 1)
+    }
+
+    pub(super) fn roll(&mut self, n: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % n
     }
@@ -36,7 +40,7 @@ impl Dice {
     }
 }
 
-fn edit(pair: &mut Pair, dice: &mut Dice) {
+pub(super) fn edit(pair: &mut Pair, dice: &mut Dice) {
     let paths: Vec<RelPath> = pair.files.items.keys().cloned().collect();
     let some = |dice: &mut Dice| paths.get(dice.roll(paths.len().max(1) as u64) as usize).cloned();
     match (dice.roll(8), some(dice)) {
@@ -77,7 +81,7 @@ fn edit(pair: &mut Pair, dice: &mut Dice) {
 }
 
 /// Somebody else's work at the destination.
-fn disturb(pair: &mut Pair, dice: &mut Dice) {
+pub(super) fn disturb(pair: &mut Pair, dice: &mut Dice) {
     let meta = Meta { mode: 0o600, mtime: Time { secs: dice.roll(9) as i64, nanos: 0 } };
     let to = dice.path();
     let parent = to.parent();
@@ -92,7 +96,7 @@ fn disturb(pair: &mut Pair, dice: &mut Dice) {
     }
 }
 
-fn upset(pair: &mut Pair, dice: &mut Dice) {
+pub(super) fn upset(pair: &mut Pair, dice: &mut Dice) {
     for _ in 0..dice.roll(3) {
         let why = match dice.roll(4) {
             0 => Refusal::NoSpace { need: 5, free: 1 },
@@ -119,7 +123,7 @@ fn hide(pair: &mut Pair) {
 }
 
 fn life(seed: u64) {
-    let mut dice = Dice(seed.wrapping_mul(977) + 1);
+    let mut dice = Dice::new(seed);
     let mut pair = Pair::new();
     pair.turn = Turn::Random(seed);
     pair.config.allow_mass_delete = true;
