@@ -10,6 +10,7 @@ use super::shadow::Shadow;
 use super::source::{Snapshot, SourceThread};
 use crate::disk::Root;
 use crate::model::Tree;
+use crate::model::limits::PARTIAL_BYTES;
 use crate::net::link::{Inbox, Outbox};
 use crate::net::{Places, Traffic};
 use crate::proto::frame::Frames;
@@ -103,6 +104,7 @@ pub async fn send(ashore: &mut Ashore, sender: Sender, connection: Connection) -
         traffic,
         snapshot: None,
         holdings: None,
+        is_unsynced: false,
         held: None,
         unsaved: None,
         saved_at: Instant::now(),
@@ -153,6 +155,8 @@ struct Session {
     traffic: Arc<Traffic>,
     snapshot: Option<Arc<Snapshot>>,
     holdings: Option<Arc<Holdings>>,
+    /// What the last scan learned is not durable yet.
+    is_unsynced: bool,
     held: Option<String>,
     unsaved: Option<(RootId, Tree)>,
     saved_at: Instant,
@@ -215,6 +219,7 @@ impl Session {
                     let snapshot = ashore.source.snapshots.borrow_and_update().clone();
                     if let Some(snapshot) = snapshot {
                         self.snapshot = Some(snapshot.clone());
+                        self.is_unsynced = true;
                         let now_ms = self.now_ms();
                         self.sender.source(snapshot.source.clone(), now_ms);
                     }
@@ -274,6 +279,11 @@ impl Session {
                 }
                 Action::OpenDelta { id, want, bases, start, alone } => {
                     let (root, known) = (self.root(), ashore.known.clone());
+                    if want.leaf.size >= PARTIAL_BYTES && std::mem::take(&mut self.is_unsynced) {
+                        // Killed from here on, it finds what it sent by its hash, without reading it again.
+                        let known = ashore.known.clone();
+                        tokio::task::spawn_blocking(move || known.sync());
+                    }
                     let (shadow, traffic) = (ashore.shadow.clone(), self.traffic.clone());
                     let copies = self.sender.may_send_prefixes().then_some(Copies { shadow, traffic });
                     let beside = Beside { holdings: (!alone).then(|| self.holdings()), copies };
