@@ -76,6 +76,7 @@ fn push(source: &Path, dest: &Path) {
         x25519_only: false,
         allow_mass_delete: false,
         no_delete: false,
+        max_staleness: std::time::Duration::from_secs(10),
         shadow: ShadowSize::Bytes(0),
     };
     assert_eq!(strait::client::run(options, &Silent), Outcome::InStep);

@@ -15,6 +15,8 @@ use std::path::Path;
 const SIZE: u64 = 12 << 20;
 /// What of that which the receiver had written may come again.
 const AGAIN: u64 = 1 << 20;
+/// What has arrived and waits to be written when the connection ends, on a machine that is busy.
+const IN_FLIGHT: u64 = 4 << 20;
 /// A connection's own bytes, and those around so much content: TLS, frames.
 const AROUND: u64 = 64 << 10;
 
@@ -88,14 +90,14 @@ impl Cutter {
         let mut client = push(&self.yard, &self.relay);
         assert!(self.relay.was_cut(DEADLINE), "{what}: {}", client.said());
         let before = self.relay.up_bytes();
-        // Bytes that the receiver surely had, less what may come again.
-        let mut had = at;
+        // Bytes that the receiver had, as far as can be told from here, and what may be in flight beside.
+        let (mut had, mut in_flight) = (at, IN_FLIGHT);
         match fault {
             Fault::Link => {}
             Fault::Address => self.relay.change_address(),
             Fault::Server => {
                 self.server.kill();
-                had = staged_bytes(&self.yard).min(at);
+                (had, in_flight) = (staged_bytes(&self.yard).min(at), 0);
                 let port = free_port();
                 self.relay.lead_to(port);
                 self.server = self.yard.serve(port);
@@ -117,7 +119,7 @@ impl Cutter {
         ended.is_in_step(what);
         assert!(std::fs::read(self.yard.dest.join("f")).unwrap() == bytes, "{what}: another content");
         let after = self.relay.up_bytes() - before;
-        let most = SIZE - had + AGAIN + 2 * AROUND;
+        let most = SIZE - had + AGAIN + 2 * AROUND + in_flight;
         println!("{what}: {had} had, then {after} of at most {most}");
         assert!(after <= most, "{what}: {after} bytes went up again, {had} were there");
         if let (Some(read_before), Some(read_after)) = (read_before, read_bytes(&self.server)) {

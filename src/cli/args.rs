@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
@@ -301,6 +302,10 @@ struct Send {
     /// example 20G; 0 for none. Without it: on slow links, the lesser of 10G and a tenth of the free space
     #[arg(long, value_name = "SIZE", value_parser = words::parse_shadow)]
     shadow: Option<ShadowSize>,
+
+    /// Send a file that never rests after so long, as it was at one moment: for example 500ms, 10s, 5m
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = words::parse_duration)]
+    max_staleness: Duration,
 }
 
 impl Send {
@@ -353,6 +358,7 @@ impl Send {
             allow_mass_delete: self.allow_mass_delete,
             no_delete: self.no_delete,
             shadow: self.shadow.unwrap_or(ShadowSize::Usual),
+            max_staleness: self.max_staleness,
         })
     }
 }

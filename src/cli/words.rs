@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::client::options::ShadowSize;
 use crate::server::options::TrashSize;
@@ -70,6 +71,27 @@ fn parse_remote(text: &str) -> Result<Place, String> {
     }
     let path = if path.is_empty() { "." } else { path };
     Ok(Place::Remote { host: login, path: path.to_string() })
+}
+
+/// A time like `500ms`, `10s`, `5m` or `1h`, at most a day.
+///
+/// # Errors
+/// A sentence for the user.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let n_digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(n_digits);
+    let unit_ms = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("write a number and one of ms, s, m, h: for example 10s".into()),
+    };
+    let ms = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit_ms));
+    match ms {
+        Some(ms) if ms <= 86_400_000 => Ok(Duration::from_millis(ms)),
+        _ => Err("at most a day: for example 10s".into()),
+    }
 }
 
 /// Splits `[user@][v6]:path` into `user@v6` and the path.
@@ -173,6 +195,16 @@ mod tests {
 
     fn remote(host: &str, path: &str) -> Result<Place, String> {
         Ok(Place::Remote { host: host.into(), path: path.into() })
+    }
+
+    #[test]
+    fn a_duration_has_a_number_and_a_unit() {
+        let ms = |text| parse_duration(text).map(|duration| duration.as_millis());
+        let read = ["500ms", "10s", "5m", "24h", "0s"].map(|text| ms(text).expect(text));
+        assert_eq!(read, [500, 10_000, 300_000, 86_400_000, 0]);
+        for wrong in ["", "10", "s", "-1s", "1.5s", "25h", "99999999999999999999s", "10 s"] {
+            assert!(parse_duration(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -9,8 +9,8 @@ use crate::delta::index::Indexer;
 use crate::delta::ops::{Basis, Op};
 use crate::delta::sieve::{self, Against, DeltaError, DeltaStats, ReadAt, Target, sieve};
 use crate::disk::{File, Root};
+use crate::model::ContentHash;
 use crate::model::limits::{DELTA_AIM_BYTES, GROUP_LEVEL, MIB, PACK_FILE_BYTES};
-use crate::model::{ContentHash, RelPath};
 use crate::net::Traffic;
 use crate::net::squeeze::{PREFIX_LEVEL, squeeze_over};
 use crate::proto::message::{ChangeId, Down, PackBody};
@@ -67,16 +67,18 @@ impl Delta {
         beside: Beside,
         id: ChangeId,
         want: Want,
-        (bases, start): (Vec<KnownBasis>, u64),
+        (bases, start, hurry): (Vec<KnownBasis>, u64, bool),
         news: UnboundedSender<(ChangeId, DeltaNews)>,
     ) -> Self {
         let (orders, taken) = channel();
         std::thread::spawn(move || {
             let n_pulled = Cell::new(0);
             let Beside { holdings, copies } = beside;
-            let thread = DeltaThread { root, known, id, want, copies, orders: taken, n_pulled, news };
-            if let Err(Stop::Unready(unready)) = thread.run(&bases, start, holdings.as_deref()) {
-                thread.tell(DeltaNews::Unready(unready));
+            let thread = DeltaThread { root, known, id, want, copies, orders: taken, n_pulled, news, hurry };
+            match thread.run(&bases, start, holdings.as_deref()) {
+                Ok(()) => thread.release(),
+                Err(Stop::Closed) => {}
+                Err(Stop::Unready(unready)) => thread.tell(DeltaNews::Unready(unready)),
             }
         });
         Self { orders }
@@ -124,11 +126,13 @@ pub(super) struct DeltaThread {
     orders: Receiver<Order>,
     /// Pulls that came while an answer was awaited.
     n_pulled: Cell<u32>,
+    /// A snapshot is to be read, where one can be made.
+    hurry: bool,
     news: UnboundedSender<(ChangeId, DeltaNews)>,
 }
 
 /// A file of the source as the engine reads it.
-struct Source(File);
+struct Source(Arc<File>);
 
 impl ReadAt for Source {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -150,8 +154,9 @@ impl DeltaThread {
             self.tell(DeltaNews::Finished);
             return self.repairs(None);
         }
-        let source = Source(self.root.open_file(&self.want.path)?);
-        if source.0.opened().size != size {
+        let source = self.open_source(hash)?;
+        // One that has grown is compared with the offer as far as that goes.
+        if source.0.opened().size < size {
             return Err(Stop::Unready(Unready::Changed));
         }
         let groups = self.groups(&source, hash)?;
@@ -244,6 +249,25 @@ impl DeltaThread {
         Ok(stats)
     }
 
+    /// The file, or a snapshot of it: the one that the scan read, or one made now if a newer version must not
+    /// stop this one.
+    fn open_source(&self, hash: ContentHash) -> Result<Source, Stop> {
+        let snapshots = self.known.snapshots();
+        if let Some(held) = snapshots.and_then(|snapshots| snapshots.find(&hash)) {
+            return Ok(Source(held));
+        }
+        let file = self.root.open_file(&self.want.path)?;
+        let snapshot = snapshots.filter(|_| self.hurry).and_then(|snapshots| snapshots.take(&file));
+        Ok(Source(Arc::new(snapshot.unwrap_or(file))))
+    }
+
+    /// Sent to its end: a snapshot of it is not needed any more.
+    fn release(&self) {
+        if let (Some(snapshots), Some(hash)) = (self.known.snapshots(), self.want.leaf.content.whole()) {
+            snapshots.release(&hash);
+        }
+    }
+
     /// Waits until a frame is wanted, and lets it go.
     fn emit(&self, at: u64, ops: Vec<Op>) -> Result<(), Stop> {
         while self.n_pulled.get() == 0 {
@@ -317,7 +341,8 @@ impl DeltaThread {
     }
 
     fn repair(&self, groups: Option<&GroupTree>, level: u8, values: &[[u8; 32]]) -> Result<(), Stop> {
-        let source = Source(self.root.open_file(&self.want.path)?);
+        let hash = self.want.leaf.content.whole().ok_or(Stop::Closed)?;
+        let source = self.open_source(hash)?;
         let size = self.want.leaf.size;
         let ours = groups.map(|groups| groups.level(level.min(GROUP_LEVEL)));
         let n = n_nodes(size, level.min(GROUP_LEVEL)).max(1);
@@ -353,6 +378,7 @@ impl DeltaThread {
 /// holds too, as frames over it where that is shorter.
 pub fn read_batch(
     root: &Root,
+    known: &KnownContents,
     wants: &[Want],
     held: &[Option<(ContentHash, u64)>],
     shadow: Option<&Arc<Shadow>>,
@@ -363,29 +389,34 @@ pub fn read_batch(
         (frame.len() < bytes.len()).then_some(PackBody::Over(frame))
     };
     let body = |(want, held): (&Want, _)| {
-        let bytes = read_small(root, want)?;
+        let bytes = read_small(root, known, want)?;
         Ok(over(&bytes, held).unwrap_or(PackBody::Whole(bytes)))
     };
     wants.iter().zip(held).map(body).collect()
 }
 
-fn read_small(root: &Root, want: &Want) -> Result<Vec<u8>, Unready> {
+fn read_small(root: &Root, known: &KnownContents, want: &Want) -> Result<Vec<u8>, Unready> {
     let failed = |error: io::Error| match Stop::from(error) {
         Stop::Unready(unready) => unready,
         Stop::Closed => Unready::Changed,
     };
+    let hash = want.leaf.content.whole().ok_or(Unready::Changed)?;
     let bytes = if want.leaf.kind == crate::model::Kind::Link {
         root.read_link(&want.path).map_err(failed)?
     } else {
-        read_whole(root, &want.path, want.leaf.size).map_err(failed)?
+        read_whole(root, known, want, hash).map_err(failed)?
     };
-    if want.leaf.content.whole() == Some(ContentHash::of(&bytes)) { Ok(bytes) } else { Err(Unready::Changed) }
+    if hash == ContentHash::of(&bytes) { Ok(bytes) } else { Err(Unready::Changed) }
 }
 
-fn read_whole(root: &Root, path: &RelPath, size: u64) -> io::Result<Vec<u8>> {
-    let file = root.open_file(path)?;
-    let mut bytes = vec![0; size as usize + 1];
-    let n = file.read_at(&mut bytes, 0)?;
+/// What the scan saw of a file: the whole of it, or as much as there was of one that has grown since.
+fn read_whole(root: &Root, known: &KnownContents, want: &Want, hash: ContentHash) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; want.leaf.size as usize];
+    let held = known.snapshots().and_then(|snapshots| snapshots.find(&hash));
+    let n = match held {
+        Some(held) => held.read_at(&mut bytes, 0)?,
+        None => root.open_file(&want.path)?.read_at(&mut bytes, 0)?,
+    };
     bytes.truncate(n);
     Ok(bytes)
 }

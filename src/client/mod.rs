@@ -25,6 +25,7 @@ use crate::proto::message::{RefuseCode, Up};
 use crate::proto::sender::{Action, Config, Ending, Sender};
 use crate::server::Fatal;
 use crate::server::contents::KnownContents;
+use crate::server::snapshots::Snapshots;
 use crate::server::stop::stop_on_signal;
 use crate::store::{Cache, CacheError, Opened};
 use connect::{ConnectError, Connection, Way, state_name};
@@ -117,6 +118,7 @@ async fn sync(options: Arc<ClientOptions>, events: &'static dyn Report) -> Resul
         ticket: None,
         dry_run: options.mode == Once::DryRun,
         no_delete: options.no_delete,
+        max_staleness_ms: options.max_staleness.as_millis() as u64,
         allow_mass_delete: options.allow_mass_delete,
         once: !watches,
     };
@@ -328,7 +330,10 @@ fn open_cache(
             Cache::in_memory().map_err(|error| Fatal::new(Outcome::Failed, &error))?
         }
     };
-    Ok(Arc::new(KnownContents::new(Arc::new(cache))))
+    // A push looks at a file that never rests only once.
+    let every = if options.mode == Once::Watch { options.max_staleness } else { Duration::ZERO };
+    let snapshots = Snapshots::new(folder, every);
+    Ok(Arc::new(KnownContents::with_snapshots(Arc::new(cache), snapshots)))
 }
 
 /// The copies of acknowledged contents, beside the cache.

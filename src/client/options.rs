@@ -1,6 +1,7 @@
 //! What `push` and `watch` were asked to do, checked by the command line and free of it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use crate::server::options::{Found, TrashOptions};
 
@@ -73,4 +74,6 @@ pub struct ClientOptions {
     pub no_delete: bool,
     /// What is kept to send the next versions as differences.
     pub shadow: ShadowSize,
+    /// A file that never rests is sent, as it was at one moment, after so long.
+    pub max_staleness: Duration,
 }

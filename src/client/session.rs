@@ -271,13 +271,14 @@ impl Session {
                 Action::SaveAcknowledged { root_id, tree } => self.unsaved = Some((root_id, tree)),
                 Action::ReadBatch { batch, wants, held } => {
                     let (root, tell) = (self.root(), self.work_tell.clone());
+                    let known = ashore.known.clone();
                     let shadow = self.traffic.is_slow().then(|| ashore.shadow.clone());
                     tokio::task::spawn_blocking(move || {
-                        let read = read_batch(&root, &wants, &held, shadow.as_ref());
+                        let read = read_batch(&root, &known, &wants, &held, shadow.as_ref());
                         let _ = tell.send(Work::Batch(batch, read));
                     });
                 }
-                Action::OpenDelta { id, want, bases, start, alone } => {
+                Action::OpenDelta { id, want, bases, start, alone, hurry } => {
                     let (root, known) = (self.root(), ashore.known.clone());
                     if want.leaf.size >= PARTIAL_BYTES && std::mem::take(&mut self.is_unsynced) {
                         // Killed from here on, it finds what it sent by its hash, without reading it again.
@@ -288,7 +289,7 @@ impl Session {
                     let copies = self.sender.may_send_prefixes().then_some(Copies { shadow, traffic });
                     let beside = Beside { holdings: (!alone).then(|| self.holdings()), copies };
                     let tell = self.delta_tell.clone();
-                    let delta = Delta::start(root, known, beside, id, want, (bases, start), tell);
+                    let delta = Delta::start(root, known, beside, id, want, (bases, start, hurry), tell);
                     self.deltas.insert(id, delta);
                 }
                 Action::Pull { id } => self.with_delta(id, Delta::pull),

@@ -31,6 +31,10 @@ pub trait Contents: Sync {
     /// Content hash of a file whose stat is exactly this, if it is known and was learned when the
     /// stat was not racy.
     fn known(&self, stat: &Stat) -> Option<ContentHash>;
+    /// Size and hash of what a file that never rests was at one moment, where that can be had and is due.
+    fn snapshot(&self, _path: &RelPath, _file: &File) -> Option<(u64, ContentHash)> {
+        None
+    }
     /// Begins with the content of a file of this stat.
     fn begin(&self, stat: &Stat) -> Box<dyn Indexing + '_>;
 }
@@ -86,7 +90,14 @@ pub(super) fn hash_file(
             Err(error) => return failed(root, path, error),
         }
     }
-    Hashed::Unstable
+    hash_snapshot(root, path, contents).unwrap_or(Hashed::Unstable)
+}
+
+/// What the file was at one moment. Its stat is kept as it was before that, so that it is looked at again.
+fn hash_snapshot(root: &Root, path: &RelPath, contents: &dyn Contents) -> Option<Hashed> {
+    let file = root.open_file(path).ok()?;
+    let (size, hash) = contents.snapshot(path, &file)?;
+    Some(Hashed::Known(Stat { size, ..*file.opened() }, hash))
 }
 
 /// Tells a file that is gone or became something else from one that cannot be read.

@@ -156,6 +156,9 @@ pub const PARTIAL_SYNC_MS: u64 = 10_000;
 /// Partials that nobody came back for go after a week.
 pub const PARTIAL_SECS: i64 = 7 * 24 * 3_600;
 
+/// Largest file of which a snapshot is made by copying it.
+pub const SNAPSHOT_BYTES: u64 = GIB / 2;
+
 /// Runs of zeros from here on become holes at the destination.
 pub const HOLE_BYTES: usize = 64 * KIB;
 

@@ -1,12 +1,13 @@
 //! What is known of contents: joins the scanner, the indexer and the cache, on either side.
 
+use super::snapshots::Snapshots;
 use crate::delta::blocks::RangeSignature;
 use crate::delta::chunks::ChunkMap;
 use crate::delta::groups::GroupTree;
 use crate::delta::index::{ContentIndex, Earlier, Indexer};
-use crate::disk::{ContentSink, Contents, Indexing, Stat};
-use crate::model::ContentHash;
+use crate::disk::{ContentSink, Contents, File, Indexing, Stat};
 use crate::model::limits::{GIB, PACK_FILE_BYTES};
+use crate::model::{ContentHash, RelPath};
 use crate::store::{Cache, Signature, Stat as RowStat, StatReader, StatRow};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +22,8 @@ pub struct KnownContents {
     cache: Arc<Cache>,
     /// Whether block signatures are computed and kept.
     signs: bool,
+    /// Of a source: for files that never rest.
+    snapshots: Option<Snapshots>,
     /// Rows that are not in the cache yet, by device and inode.
     fresh: Mutex<HashMap<(u64, u64), StatRow>>,
 }
@@ -35,12 +38,21 @@ pub struct ScanContents<'k> {
 impl KnownContents {
     /// For a sender: group trees and block signatures of what it read.
     pub fn new(cache: Arc<Cache>) -> Self {
-        Self { cache, signs: true, fresh: Mutex::default() }
+        Self { cache, signs: true, snapshots: None, fresh: Mutex::default() }
     }
 
     /// For a receiver, which computes signatures of just the ranges that it is asked for.
     pub fn unsigned(cache: Arc<Cache>) -> Self {
         Self { signs: false, ..Self::new(cache) }
+    }
+
+    /// The same for a source, whose files may change all the time.
+    pub fn with_snapshots(cache: Arc<Cache>, snapshots: Snapshots) -> Self {
+        Self { snapshots: Some(snapshots), ..Self::new(cache) }
+    }
+
+    pub fn snapshots(&self) -> Option<&Snapshots> {
+        self.snapshots.as_ref()
     }
 
     pub fn cache(&self) -> &Cache {
@@ -133,6 +145,18 @@ impl Contents for ScanContents<'_> {
     fn known(&self, stat: &Stat) -> Option<ContentHash> {
         let reader = self.reader.as_ref()?;
         reader.known(&row_stat(stat)).or_else(|| self.known.known_fresh(stat))
+    }
+
+    fn snapshot(&self, path: &RelPath, file: &File) -> Option<(u64, ContentHash)> {
+        let snapshots = self.known.snapshots.as_ref().filter(|snapshots| snapshots.is_due(path))?;
+        let snapshot = snapshots.take(file)?;
+        let size = snapshot.opened().size;
+        let mut indexing = FileIndexing { known: self.known, indexer: Indexer::new(size) };
+        let n_read = snapshot.feed(size, &mut Vec::new(), &mut indexing, &|_| false).ok()?;
+        let index = indexing.indexer.finish();
+        self.known.keep(&index);
+        snapshots.hold(path, index.hash, snapshot);
+        (n_read == size).then_some((size, index.hash))
     }
 
     fn begin(&self, stat: &Stat) -> Box<dyn Indexing + '_> {

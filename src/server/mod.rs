@@ -19,6 +19,7 @@ mod partials;
 mod refusal;
 mod session;
 mod shore;
+pub mod snapshots;
 mod space;
 mod stage;
 mod standing;

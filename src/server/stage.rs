@@ -27,7 +27,7 @@ const BESIDE_BYTES: usize = MIB;
 const ZEROS_BYTES: u64 = GIB / 16;
 
 /// What came before the end of a session is still written for so long.
-const DRAIN: Duration = Duration::from_secs(1);
+const DRAIN: Duration = Duration::from_secs(5);
 
 /// Whether work on a huge file is to end in the middle.
 struct Stop {

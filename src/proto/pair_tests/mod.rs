@@ -134,6 +134,7 @@ impl Pair {
             no_delete: false,
             allow_mass_delete: false,
             once: true,
+            max_staleness_ms: 60_000,
         };
         Self {
             files: Files::default(),

@@ -296,3 +296,31 @@ fn a_link_that_flaps_makes_progress_every_time() {
         pair.assert_in_step();
     }
 }
+
+/// A file that never rests for as long as a version of it takes: past the bound one is sent to its end, from
+/// a snapshot, and the newer ones follow.
+#[test]
+fn a_file_that_never_rests_is_sent_when_it_is_too_old() {
+    let mut pair = Pair::with(&[("f", &noise(0, SIZE)), ("g", b"1")]);
+    pair.config.once = false;
+    pair.config.max_staleness_ms = 500;
+    pair.push();
+    let mut n_seen = 0;
+    let mut last = pair.disk.items[&path("f")].leaf_hash();
+    for version in 1..60 {
+        // All of it is new each time, so that no version gets to its end before the next comes.
+        pair.files.write(&path("f"), &noise(version, SIZE));
+        pair.scan();
+        (0..30).for_each(|_| {
+            let _ = pair.step();
+        });
+        let now = pair.disk.items[&path("f")].leaf_hash();
+        n_seen += usize::from(now != last);
+        last = now;
+    }
+    assert!(n_seen >= 2, "{n_seen} versions were seen while it was written");
+    assert!(pair.files.n_snapshots >= n_seen);
+    assert_eq!(pair.settle(), Ending::Identical);
+    pair.assert_in_step();
+    pair.assert_quiet();
+}

@@ -28,6 +28,7 @@ pub enum Reply {
 
 struct Delta {
     want: Want,
+    snapshot: Option<Vec<u8>>,
     at: usize,
     bases: Vec<KnownBasis>,
     /// Tags of the groups of each basis that is not in the history, once they were asked for.
@@ -54,6 +55,7 @@ pub struct Files {
     pub unreadable: BTreeSet<RelPath>,
     pub literal_bytes: u64,
     pub n_frames: usize,
+    pub n_snapshots: usize,
 }
 
 impl Files {
@@ -132,9 +134,13 @@ impl Files {
                 let read = wants.iter().map(|want| self.read(want).map(PackBody::Whole)).collect();
                 replies.push(Reply::Batch(batch, read));
             }
-            Action::OpenDelta { id, want, bases, start, .. } => {
+            Action::OpenDelta { id, want, bases, start, hurry, .. } => {
+                let snapshot = self.items.get(&want.path).filter(|item| item.leaf() == want.leaf);
+                let snapshot = snapshot.filter(|_| hurry).map(|item| item.bytes().to_vec());
+                self.n_snapshots += usize::from(snapshot.is_some());
                 let delta = Delta {
                     want,
+                    snapshot,
                     at: start as usize,
                     bases,
                     tags: BTreeMap::new(),
@@ -199,6 +205,7 @@ impl Files {
         let delta = self.deltas.get_mut(&id).expect("it is open");
         let want = delta.want.clone();
         let target = match self.items.get(&want.path) {
+            _ if delta.snapshot.is_some() => delta.snapshot.clone().unwrap_or_default(),
             Some(item) if item.kind() == Kind::File && item.leaf() == want.leaf => item.bytes().to_vec(),
             _ => return replies.push(Reply::Unready(id, Unready::Changed)),
         };

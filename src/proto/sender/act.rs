@@ -29,6 +29,7 @@ pub enum Action {
         held: Vec<Option<(ContentHash, u64)>>,
     },
     /// Begin to compute a delta of the target's bytes from `start` on; a frame only comes when it is pulled.
+    /// `hurry`: newer versions will not stop it; a snapshot of the file is to be read, where one can be made.
     OpenDelta {
         id: ChangeId,
         want: Want,
@@ -36,6 +37,7 @@ pub enum Action {
         start: u64,
         /// No other content may be leant on: the last try was refused for that.
         alone: bool,
+        hurry: bool,
     },
     /// One more frame is wanted, at most [`OP_BYTES`](crate::model::limits::OP_BYTES) of content. It
     /// may wait until the link has sent what stands before it, and whatever is to be sent meanwhile

@@ -41,6 +41,7 @@ impl Sender {
                     self.without_basis.remove(change.path());
                     self.singly.remove(change.path());
                     self.tries.remove(change.path());
+                    self.stale_ms.remove(change.path());
                     self.misfit_tries.remove(change.path());
                     self.tell(News::Done { change, existed });
                 }

@@ -50,6 +50,8 @@ pub struct Config {
     pub allow_mass_delete: bool,
     /// Ends after one pass: a destination that is full is an error, not a wait.
     pub once: bool,
+    /// A file that is superseded again and again for so long is sent as it is, from a snapshot.
+    pub max_staleness_ms: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +131,8 @@ pub struct Sender {
     /// Contents that the destination holds; made when first needed, then kept.
     contents: Option<HashSet<ContentHash>>,
     tries: BTreeMap<RelPath, u32>,
+    /// Since when versions of a file are given up for newer ones.
+    stale_ms: BTreeMap<RelPath, u64>,
     /// How often in a row a change did not fit what is there, though that was listed again.
     misfit_tries: BTreeMap<RelPath, u32>,
     held: Option<String>,
@@ -204,6 +208,7 @@ impl Sender {
             singly: BTreeSet::new(),
             contents: None,
             tries: BTreeMap::new(),
+            stale_ms: BTreeMap::new(),
             misfit_tries: BTreeMap::new(),
             held: None,
             other_source: false,

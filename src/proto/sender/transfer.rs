@@ -21,6 +21,8 @@ pub(super) struct Stream {
     bases: Vec<Basis>,
     /// It goes on from what came of an earlier one.
     is_resumed: bool,
+    /// Newer versions wait for it.
+    is_hurried: bool,
     /// What comes are repairs: `at` is in no order.
     is_repairing: bool,
     pub is_pulling: bool,
@@ -64,6 +66,8 @@ impl Sender {
         let bases = self.choose_bases(&want);
         let resumed = self.resumed_partial(&want, &bases);
         let start = resumed.as_ref().map_or(0, |partial| partial.have);
+        let stale_ms = self.stale_ms.get(&want.path);
+        let hurry = stale_ms.is_some_and(|since| self.now_ms >= since + self.config.max_staleness_ms);
         let put = Put {
             id,
             path: want.path.clone(),
@@ -80,6 +84,7 @@ impl Sender {
             at: start,
             bases: bases.iter().map(|known| known.basis.clone()).collect(),
             is_resumed: resumed.is_some(),
+            is_hurried: hurry,
             is_repairing: false,
             is_pulling: false,
             has_ended: false,
@@ -90,7 +95,7 @@ impl Sender {
         self.send_change(id, vec![Some(change)], Up::Put(Box::new(put)));
         let alone = self.without_basis.contains(&want.path);
         let want = self.as_scanned(&want);
-        self.actions.push_back(Action::OpenDelta { id, want, bases, start, alone });
+        self.actions.push_back(Action::OpenDelta { id, want, bases, start, alone, hurry });
     }
 
     /// What came of an earlier transfer of this very content, to go on from; not where the receiver
@@ -150,7 +155,9 @@ impl Sender {
     /// Whether what will be the basis of a file is on its way: another version of it, or a move
     /// of a content whose hash is not known, so that only its path can name it.
     pub(super) fn is_on_its_way(&self, want: &Want) -> bool {
-        if self.streams.values().any(|stream| stream.has_ended && stream.want.path == want.path) {
+        let is_of_path = |stream: &&Stream| stream.want.path == want.path;
+        let goes_first = |stream: &Stream| stream.has_ended || stream.is_hurried && !stream.is_cancelled;
+        if self.streams.values().filter(is_of_path).any(goes_first) {
             return true;
         }
         let leaf = |tree: &Tree| tree.get(&want.path).and_then(Node::as_leaf).copied();
@@ -199,6 +206,7 @@ impl Sender {
             self.credit += Stream::RESERVE_BYTES;
         }
         let path = stream.want.path.clone();
+        self.stale_ms.entry(path.clone()).or_insert(self.now_ms);
         self.cancel_stream(id);
         self.not_ready(path, unready);
         self.move_on();
@@ -353,11 +361,20 @@ impl Sender {
             .iter()
             .filter(|(_, stream)| {
                 let leaf = source.get(&stream.want.path).and_then(Node::as_leaf);
-                leaf != Some(&stream.want.leaf) && !stream.has_ended
+                let is_superseded = leaf != Some(&stream.want.leaf) && !stream.has_ended;
+                let is_restless =
+                    self.source.as_ref().is_some_and(|s| s.untouched.contains(&stream.want.path));
+                // One that is gone, moved or another kind is given up whatever its age.
+                is_superseded
+                    && !is_restless
+                    && !(stream.is_hurried && leaf.is_some_and(|leaf| leaf.kind == Kind::File))
             })
             .map(|(id, _)| *id)
             .collect();
         for id in stale {
+            if let Some(stream) = self.streams.get(&id) {
+                self.stale_ms.entry(stream.want.path.clone()).or_insert(self.now_ms);
+            }
             self.cancel_stream(id);
         }
     }

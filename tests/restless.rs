@@ -1,0 +1,173 @@
+//! Sources that move under us: a file that is written all the time is sent all the same, each time as it was
+//! at one moment, and never torn.
+
+mod faults;
+
+use faults::{DEADLINE, Running, Yard, free_port};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+const PAGE: usize = 4_096;
+const PAGES: u64 = 40;
+
+/// Writes until it is dropped; counts rounds.
+struct Writer {
+    stop: Arc<AtomicBool>,
+    rounds: Arc<AtomicU64>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Writer {
+    fn start(mut write: impl FnMut(u64) + Send + 'static) -> Self {
+        let (stop, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (stopped, count) = (stop.clone(), rounds.clone());
+        let thread = std::thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                write(count.fetch_add(1, Ordering::Relaxed) + 1);
+                // Shorter than any file is left alone before it is believed.
+                std::thread::sleep(Duration::from_millis(4));
+            }
+        });
+        Self { stop, rounds, thread: Some(thread) }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(std::thread::JoinHandle::join);
+    }
+}
+
+/// A line of a log that tells its own number.
+fn line(number: u64) -> Vec<u8> {
+    format!("{number:010} {}\n", blake3::hash(&number.to_le_bytes()).to_hex()).into_bytes()
+}
+
+/// The log as it is after so many lines begins with these bytes.
+fn is_log(bytes: &[u8]) -> bool {
+    let whole: Vec<u8> = (1..).flat_map(line).take(bytes.len()).collect();
+    whole == bytes
+}
+
+/// All pages of a version carry its number, and a version is written page by page: at any moment the first
+/// pages are one ahead of the rest.
+fn write_version(file: &File, version: u64) {
+    for page in 0..PAGES {
+        let bytes = version.to_le_bytes().repeat(PAGE / 8);
+        file.write_all_at(&bytes, page * PAGE as u64).unwrap();
+    }
+}
+
+fn is_of_one_moment(bytes: &[u8]) -> bool {
+    let numbers: Vec<u64> =
+        bytes.as_chunks::<8>().0.iter().map(|number| u64::from_le_bytes(*number)).collect();
+    let pages: Vec<u64> = numbers.chunks(PAGE / 8).map(|page| page[0]).collect();
+    bytes.len() == PAGES as usize * PAGE
+        && numbers.chunks(PAGE / 8).all(|page| page.iter().all(|number| *number == page[0]))
+        && pages.is_sorted_by(|before, after| before >= after)
+        && pages[0] - pages[PAGES as usize - 1] <= 1
+}
+
+fn watch(yard: &Yard, port: u16) -> Running {
+    let (src, port) = (yard.src.to_str().unwrap(), port.to_string());
+    let words = ["watch", src, "--max-staleness", "300ms", "--host", "127.0.0.1", "--port", &port, "--json"];
+    yard.start("watch", &words)
+}
+
+/// Waits until so many versions were seen at a path; each must be right.
+fn see_versions(path: &Path, n: usize, is_right: impl Fn(&[u8]) -> bool, of: &Running) {
+    let until = Instant::now() + DEADLINE;
+    let (mut seen, mut last) = (0, Vec::new());
+    while seen < n {
+        assert!(Instant::now() < until, "{seen} of {n} versions:\n{}{}", of.said(), of.erred());
+        match std::fs::read(path) {
+            Ok(bytes) if bytes != last => {
+                assert!(is_right(&bytes), "a version of {} bytes that never was", bytes.len());
+                (seen, last) = (seen + 1, bytes);
+            }
+            _ => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
+#[test]
+fn a_log_that_grows_all_the_time_is_followed() {
+    let yard = Yard::new();
+    let port = free_port();
+    let _server = yard.serve(port);
+    let path = yard.src.join("log");
+    let mut log = OpenOptions::new().create(true).append(true).open(&path).unwrap();
+    (1..=3_000).for_each(|number| log.write_all(&line(number)).unwrap());
+    let writer = Writer::start(move |round| log.write_all(&line(3_000 + round)).unwrap());
+    let watch = watch(&yard, port);
+    see_versions(&yard.dest.join("log"), 4, is_log, &watch);
+    assert!(writer.rounds.load(Ordering::Relaxed) > 10, "it was written all the time");
+    drop(writer);
+    yard.converges("when the log rests");
+}
+
+#[test]
+fn a_file_that_is_rewritten_all_the_time_is_sent_as_it_was_at_one_moment() {
+    let yard = Yard::new();
+    let port = free_port();
+    let _server = yard.serve(port);
+    let file = File::create(yard.src.join("db")).unwrap();
+    write_version(&file, 1);
+    let writer = Writer::start(move |round| write_version(&file, 1 + round));
+    let watch = watch(&yard, port);
+    see_versions(&yard.dest.join("db"), 4, is_of_one_moment, &watch);
+    drop(writer);
+    yard.converges("when the file rests");
+}
+
+#[test]
+fn a_push_takes_a_file_that_never_rests_as_it_is_at_one_moment() {
+    let yard = Yard::new();
+    let port = free_port();
+    let _server = yard.serve(port);
+    let file = File::create(yard.src.join("db")).unwrap();
+    write_version(&file, 1);
+    let mut log = OpenOptions::new().create(true).append(true).open(yard.src.join("log")).unwrap();
+    let _writer = Writer::start(move |round| {
+        write_version(&file, 1 + round);
+        log.write_all(&line(round)).unwrap();
+    });
+    let ended = yard.push(Some(port));
+    ended.is_in_step("a push");
+    assert!(is_of_one_moment(&std::fs::read(yard.dest.join("db")).unwrap()));
+    assert!(is_log(&std::fs::read(yard.dest.join("log")).unwrap()));
+}
+
+#[test]
+fn a_file_that_is_cut_short_or_replaced_while_it_is_sent_is_never_torn() {
+    let yard = Yard::new();
+    let port = free_port();
+    let _server = yard.serve(port);
+    let (path, aside) = (yard.src.join("f"), yard.path.join("aside"));
+    let content = |version: u64| (version.to_le_bytes()).repeat(30_000 + (version as usize * 7_919) % 50_000);
+    std::fs::write(&path, content(1)).unwrap();
+    let writer = Writer::start(move |round| {
+        // In turn: replaced by a rename, and cut to nothing and written again.
+        if round % 2 == 0 {
+            std::fs::write(&aside, content(1 + round)).unwrap();
+            std::fs::rename(&aside, &path).unwrap();
+        } else {
+            std::fs::write(&path, content(1 + round)).unwrap();
+        }
+    });
+    let watch = watch(&yard, port);
+    let is_right = |bytes: &[u8]| {
+        // Whole, or what `write` had come to: the beginning of one version.
+        let numbers = bytes.as_chunks::<8>().0;
+        numbers.iter().all(|number| number == &numbers[0])
+    };
+    see_versions(&yard.dest.join("f"), 4, is_right, &watch);
+    drop(writer);
+    yard.converges("when the file rests");
+}
