@@ -54,6 +54,8 @@ impl Effort {
 const STRETCH_BYTES: u64 = 512 * 1024;
 /// Plain bytes between two changes: each begins a new frame, which forgets what was sent.
 const BETWEEN_BYTES: u64 = 4 * 1024 * 1024;
+/// What the system takes in before a slow link holds anything up: only beyond it a link looks fast that is.
+const SWALLOWED_BYTES: u64 = 8 * 1024 * 1024;
 /// How much longer than the link squeezing may take: bytes count more than time on a slow link.
 const WORK_SHARE: f64 = 2.5;
 /// A link faster than this, in bytes a second, is not slowed down for any byte.
@@ -72,6 +74,8 @@ pub(super) struct Pressure {
     squeezed: u64,
     shrunk: u64,
     wire: u64,
+    /// The same since the beginning.
+    wire_in_all: u64,
     waited: Duration,
     worked: Duration,
     since_change: u64,
@@ -90,6 +94,7 @@ impl Pressure {
             squeezed: 0,
             shrunk: 0,
             wire: 0,
+            wire_in_all: 0,
             waited: Duration::ZERO,
             worked: Duration::ZERO,
             since_change: BETWEEN_BYTES,
@@ -124,6 +129,7 @@ impl Pressure {
     /// The link took so many bytes, for which the writer waited so long.
     pub(super) fn sent(&mut self, wire: usize, waited: Duration) {
         self.wire += wire as u64;
+        self.wire_in_all += wire as u64;
         self.waited += waited;
     }
 
@@ -150,7 +156,7 @@ impl Pressure {
         let at_least = self.wire as f64 / busy;
         if waited >= 0.3 * busy {
             self.rate = at_least;
-        } else if self.rate < 0.8 * at_least {
+        } else if self.rate < 0.8 * at_least && self.wire_in_all >= SWALLOWED_BYTES {
             // The link was no hindrance: all that is known is how fast it swallowed what there was.
             self.rate = self.wire as f64 / waited.max(1e-9);
         }
@@ -210,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_link_that_outruns_the_processor_is_not_held_up() {
-        let efforts = efforts(1e9, 7.0, 40);
+        let efforts = efforts(1e9, 7.0, 200);
         assert_eq!(efforts.last(), Some(&Effort::None), "{efforts:?}");
     }
 
@@ -235,6 +241,21 @@ mod tests {
         pressure.judge();
         assert_eq!(pressure.rate(), Some(1 << 20));
         assert_eq!((pressure.work_s, pressure.share), (USUAL_WORK_S, USUAL_SHARE));
+    }
+
+    // The first frames vanished in the system's buffer, a link of 10 Mbit/s looked like one of 10 Gbit/s, and
+    // nothing was sent as a difference any more.
+    #[test]
+    fn what_the_system_swallows_at_first_says_nothing_of_the_link() {
+        let mut pressure = Pressure::new(Effort::Usual);
+        for _ in 0..4 {
+            pressure.took(1 << 20);
+            pressure.sent(1 << 20, Duration::from_micros(300));
+            assert_eq!((pressure.judge(), pressure.rate()), (None, None));
+        }
+        pressure.took(1 << 20);
+        pressure.sent(1 << 20, Duration::from_secs(1));
+        assert_eq!(pressure.judge(), Some(Effort::Most));
     }
 
     #[test]
