@@ -300,33 +300,40 @@ impl Places {
         self.anchors.last().copied()
     }
 
-    fn place(&self, at: u64) -> u64 {
-        let next = self.anchors.partition_point(|(target, _)| *target <= at);
-        let place = match (next.checked_sub(1).map(|last| self.anchors[last]), self.anchors.get(next)) {
-            (Some((target, basis)), _) => basis + (at - target),
-            (None, Some((target, basis))) => basis.saturating_sub(target - at),
-            // Nothing was found: as far into the one as into the other.
-            (None, None) => {
-                let share =
-                    u128::from(at) * u128::from(self.basis_size) / u128::from(self.target_size.max(1));
-                u64::try_from(share).unwrap_or(u64::MAX)
-            }
-        };
-        place.min(self.basis_size)
+    /// How far the basis lies from the target around a range: all but the outermost tenths of what the copies in
+    /// it say. A copy may stand anywhere by chance, so one alone is not believed.
+    fn shifts(&self, target: &Range<u64>) -> Option<(i64, i64)> {
+        let shift = |(target, basis): &(u64, u64)| *basis as i64 - *target as i64;
+        let inside = self.anchors.iter().filter(|(at, _)| (target.start..=target.end).contains(at));
+        let mut shifts: Vec<i64> = inside.map(shift).collect();
+        if shifts.is_empty() {
+            shifts = self.anchors.iter().map(shift).collect();
+        }
+        shifts.sort_unstable();
+        let last = shifts.len().checked_sub(1)?;
+        let (low, high) = (shifts[last / 10], shifts[last - last / 10]);
+        let middle = shifts[last / 2];
+        let is_close = high - low <= MARGIN_LOST as i64;
+        Some(if is_close { (low, high) } else { (middle, middle) })
     }
 
     /// The range of the basis around the one that corresponds to a range of the target.
     fn range(&self, target: &Range<u64>, margin: u64) -> Range<u64> {
-        let len = target.end - target.start;
-        let (mut start, mut end) = (self.place(target.start), self.place(target.end));
-        if end < start || end - start > 2 * len + MARGIN_FOUND {
-            let middle = self.place(target.start + len / 2);
-            (start, end) = (middle.saturating_sub(len / 2), middle + len / 2);
-        }
+        let moved = |at: u64, shift: i64| at.saturating_add_signed(shift).min(self.basis_size);
+        let (start, end) = match self.shifts(target) {
+            Some((low, high)) => (moved(target.start, low), moved(target.end, high)),
+            // Nothing was found: as far into the one as into the other.
+            None => (self.share_of(target.start), self.share_of(target.end)),
+        };
         let most = PREFIX_AIM_BYTES as u64;
-        let margin = margin.min(most.saturating_sub(end - start) / 2);
-        let start = start.saturating_sub(margin);
+        let margin = margin.min(most.saturating_sub(end.saturating_sub(start)) / 2);
+        let start = start.min(end).saturating_sub(margin);
         start..(end + margin).min(self.basis_size).min(start + most)
+    }
+
+    fn share_of(&self, at: u64) -> u64 {
+        let share = u128::from(at) * u128::from(self.basis_size) / u128::from(self.target_size.max(1));
+        u64::try_from(share).map_or(self.basis_size, |place| place.min(self.basis_size))
     }
 }
 

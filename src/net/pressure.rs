@@ -56,8 +56,11 @@ const STRETCH_BYTES: u64 = 512 * 1024;
 const BETWEEN_BYTES: u64 = 4 * 1024 * 1024;
 /// What the system takes in before a slow link holds anything up: only beyond it a link looks fast that is.
 const SWALLOWED_BYTES: u64 = 8 * 1024 * 1024;
-/// How much longer than the link squeezing may take: bytes count more than time on a slow link.
-const WORK_SHARE: f64 = 2.5;
+const SWALLOWED_RATE: f64 = 20e6;
+/// How much longer than the link squeezing may take on one below this rate, in bytes a second: there bytes
+/// count more than time. On a faster one it may take as long.
+const SLOW_WORK_SHARE: f64 = 4.0;
+const SLOW_RATE: f64 = 4e6;
 /// A link faster than this, in bytes a second, is not slowed down for any byte.
 const FAST_RATE: f64 = 400e6;
 /// What is left of a byte, squeezed, where that is not known.
@@ -154,7 +157,9 @@ impl Pressure {
         let (waited, worked) = (self.waited.as_secs_f64(), self.worked.as_secs_f64());
         let busy = (waited + worked).max(1e-9);
         let at_least = self.wire as f64 / busy;
-        if waited >= 0.3 * busy {
+        if at_least > SWALLOWED_RATE && self.wire_in_all < SWALLOWED_BYTES {
+            // It went to the system, and no further yet.
+        } else if waited >= 0.3 * busy {
             self.rate = at_least;
         } else if self.rate < 0.8 * at_least && self.wire_in_all >= SWALLOWED_BYTES {
             // The link was no hindrance: all that is known is how fast it swallowed what there was.
@@ -175,7 +180,8 @@ impl Pressure {
             return Effort::None;
         }
         let link_s = self.share / self.rate;
-        let fits = |effort: &&Effort| self.work_s * effort.work() <= WORK_SHARE * link_s;
+        let most_s = if self.rate < SLOW_RATE { SLOW_WORK_SHARE * link_s } else { link_s };
+        let fits = |effort: &&Effort| self.work_s * effort.work() <= most_s;
         *Effort::ALL.iter().rev().find(fits).unwrap_or(&Effort::None).max(&Effort::Least)
     }
 }
