@@ -116,8 +116,10 @@ pub const CREDIT_BYTES: u64 = 8 * MIB as u64;
 /// What a peer may send before it is authorised, and how long it may take.
 pub const GREETING_BYTES: usize = 4 * KIB;
 pub const GREETING_MS: u64 = 10_000;
-/// Connections that are not authorised yet, all together.
+/// Connections that are not authorised yet, all together, and from one address: past either the oldest gives
+/// way, so that a client that greets at once is let in whoever else waits.
 pub const GREETINGS: usize = 256;
+pub const GREETINGS_OF_ONE: usize = 64;
 
 /// A `Ping` after this much own silence; the peer is given up after the second.
 pub const PING_MS: u64 = 15_000;
@@ -197,6 +199,8 @@ const _: () = {
     assert!(LOW_SPACE_INODES as usize >= 2 * (PACK_FILES + PACK_DIRS));
     assert!(PING_MS * 2 < SILENCE_MS);
     assert!(SPACE_LOOK_MS < SPACE_LOOK_MS_MAX);
+    assert!(GREETINGS_OF_ONE < GREETINGS);
+    assert!(GREETING_BYTES < FRAME_BYTES);
     // A sender's compressors, the prefix and target of one frame, and what the peer's stream is expanded from.
     assert!(
         SQUEEZER_BYTES + PREFIX_SQUEEZER_BYTES + PREFIX_BYTES + PREFIX_TARGET_BYTES + 8 * MIB <= 116 * MIB

@@ -4,15 +4,16 @@ use super::greet::greet;
 use super::lease::{Holder, Lease};
 use super::session::serve_guest;
 use super::shore::Shore;
+use super::strangers::{Place, Strangers};
 use super::warm::Warm;
 use crate::client::event::{Event, Report, Shown};
-use crate::model::limits::{GREETING_MS, GREETINGS};
+use crate::model::limits::GREETING_MS;
 use crate::net::tls::ServerTls;
 use crate::net::{Door, Pipe};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 /// Everything that the sessions of one destination share.
@@ -30,7 +31,7 @@ pub struct Harbour {
 pub async fn listen(harbour: Arc<Harbour>, listener: TcpListener, tls: ServerTls, door: Door) {
     let tls = Arc::new(tls);
     let door = Arc::new(Mutex::new(door));
-    let strangers = Arc::new(Semaphore::new(GREETINGS));
+    let strangers = Strangers::default();
     let mut sessions = JoinSet::new();
     let mut stop = harbour.stop.clone();
     loop {
@@ -40,12 +41,12 @@ pub async fn listen(harbour: Arc<Harbour>, listener: TcpListener, tls: ServerTls
             () = harbour.lost.notified() => break,
         };
         while sessions.try_join_next().is_some() {}
-        let Ok((stream, _)) = accepted else {
+        let Ok((stream, address)) = accepted else {
             // Out of descriptors, most likely: a pause lets sessions end.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let Ok(place) = strangers.clone().try_acquire_owned() else { continue };
+        let place = strangers.enter(address.ip());
         sessions.spawn(meet(harbour.clone(), stream, tls.clone(), door.clone(), place));
     }
     let all = async { while sessions.join_next().await.is_some() {} };
@@ -57,25 +58,29 @@ async fn meet(
     stream: TcpStream,
     tls: Arc<ServerTls>,
     door: Arc<Mutex<Door>>,
-    place: tokio::sync::OwnedSemaphorePermit,
+    place: Place,
 ) {
     let address = stream.peer_addr().map_or_else(|_| "a client".to_owned(), |address| address.to_string());
     let until = greeting_ends();
-    let accepted = tokio::time::timeout_at(until.into(), Pipe::accept(stream, &tls)).await;
     let refused = |why: String| {
         harbour.events.event(Event::ClientRefused { peer: address.clone(), why });
     };
-    let (pipe, key) = match accepted {
-        Ok(Ok(accepted)) => accepted,
-        Ok(Err(error)) => return refused(error.to_string()),
-        Err(_) => return refused("it did not finish its greeting in time".into()),
+    let greeting = async {
+        let accepted = tokio::time::timeout_at(until.into(), Pipe::accept(stream, &tls)).await;
+        let (pipe, key) = match accepted {
+            Ok(accepted) => accepted.map_err(|error| error.to_string())?,
+            Err(_) => return Err("it did not finish its greeting in time".to_owned()),
+        };
+        greet(pipe, Some((&*door, key)), &harbour.lease, until).await.map_err(|error| error.why)
     };
-    match greet(pipe, Some((&*door, key)), &harbour.lease, until).await {
-        Ok((guest, holder)) => {
-            drop(place);
-            serve(&harbour, guest, holder, address).await;
-        }
-        Err(error) => refused(error.why),
+    let greeted = tokio::select! {
+        greeted = greeting => greeted,
+        () = place.is_lost() => return refused("too many wait to be let in, and it was the oldest".into()),
+    };
+    drop(place);
+    match greeted {
+        Ok((guest, holder)) => serve(&harbour, guest, holder, address).await,
+        Err(why) => refused(why),
     }
 }
 

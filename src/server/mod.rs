@@ -24,6 +24,7 @@ mod space;
 mod stage;
 mod standing;
 pub mod stop;
+mod strangers;
 mod tally;
 mod trash;
 mod warm;
