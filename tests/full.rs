@@ -154,7 +154,7 @@ fn a_watch_sends_what_fits_and_completes_by_itself_when_space_returns() {
     fs::write(yard.src.join("large"), Rng(1).bytes(4 << 20)).unwrap();
     watch.wait_for("disk is full");
     fs::write(yard.src.join("small"), "fits").unwrap();
-    let until = std::time::Instant::now() + faults::DEADLINE;
+    let until = std::time::Instant::now() + faults::deadline();
     while fs::read_to_string(yard.dest.join("small")).unwrap_or_default() != "fits" {
         assert!(std::time::Instant::now() < until, "what fits does not go on:\n{}", watch.said());
         std::thread::sleep(std::time::Duration::from_millis(20));

@@ -19,6 +19,11 @@ use std::time::{Duration, Instant};
 /// Nothing in these tests may take longer, however slow the machine.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
+/// The same, unless `STRAIT_DEADLINE` says otherwise, in seconds.
+pub fn deadline() -> Duration {
+    Duration::from_secs(number("STRAIT_DEADLINE", DEADLINE.as_secs() as usize) as u64)
+}
+
 /// Numbers that look random and come again with the same seed (SplitMix64, Steele et al. 2014).
 pub struct Rng(pub u64);
 
@@ -145,7 +150,7 @@ impl Yard {
 
     /// Waits until both trees are equal, and says the first differences when they do not become so.
     pub fn converges(&self, what: &str) {
-        let until = Instant::now() + DEADLINE;
+        let until = Instant::now() + deadline();
         loop {
             let (src, dest) = (tree::read(&self.src), tree::read(&self.dest));
             if src == dest {
@@ -153,7 +158,8 @@ impl Yard {
             }
             assert!(
                 Instant::now() < until,
-                "{what}: not in step after {DEADLINE:?}: {}",
+                "{what}: not in step after {:?}: {}",
+                deadline(),
                 tree::difference(&src, &dest)
             );
             std::thread::sleep(Duration::from_millis(20));
@@ -217,7 +223,7 @@ impl Running {
     }
 
     pub fn wait_for_times(&self, text: &str, n: usize) {
-        let until = Instant::now() + DEADLINE;
+        let until = Instant::now() + deadline();
         while self.said().matches(text).count() < n {
             assert!(
                 Instant::now() < until,
@@ -243,7 +249,7 @@ impl Running {
 
     /// Waits for its end, within the deadline.
     pub fn ended(mut self) -> Ended {
-        let until = Instant::now() + DEADLINE;
+        let until = Instant::now() + deadline();
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
