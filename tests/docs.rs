@@ -1,4 +1,5 @@
-//! `docs/architecture.md` names every source file, and none that is not there.
+//! `docs/architecture.md` names every source file, and none that is not there; `docs/security.md` names
+//! tests that are there.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,6 +19,33 @@ fn every_line_of_the_architecture_has_its_source_file() {
     let sources = sources();
     let stale: Vec<&str> = rows().into_iter().filter(|row| !sources.iter().any(|path| path == row)).collect();
     assert!(stale.is_empty(), "docs/architecture.md has lines for files that are not there: {stale:#?}");
+}
+
+#[test]
+fn every_test_that_the_lessons_name_is_there() {
+    let security = include_str!("../docs/security.md");
+    let (_, section) = security.split_once("\n## rsync's lessons\n").expect("there is a section of lessons");
+    let (section, _) = section.split_once("\n## ").expect("it is not the last one");
+    let tests = section.lines().filter_map(|line| line.strip_prefix("| ")?.rsplit("| ").next());
+    let names: Vec<&str> = tests.flat_map(|column| column.split('`').skip(1).step_by(2)).collect();
+    assert!(names.len() > 15, "the table was not found: {names:?}");
+    let mut texts = String::new();
+    for folder in ["src", "tests"] {
+        read_all(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut texts);
+    }
+    let missing: Vec<&&str> = names.iter().filter(|name| !texts.contains(&format!("fn {name}()"))).collect();
+    assert!(missing.is_empty(), "docs/security.md names tests that are not there: {missing:?}");
+}
+
+fn read_all(folder: &Path, texts: &mut String) {
+    for entry in fs::read_dir(folder).expect("it is readable") {
+        let path = entry.expect("it is readable").path();
+        if path.is_dir() {
+            read_all(&path, texts);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            texts.push_str(&fs::read_to_string(path).expect("sources are UTF-8"));
+        }
+    }
 }
 
 /// The first columns of the tables of files, as paths below `src/`.

@@ -27,6 +27,13 @@ fn fill(world: &World, n: usize) {
     }
 }
 
+/// Takes the source away at once. Where it goes slowly, a watch that looks meanwhile sees one ordinary
+/// delete after the other.
+fn vanish(world: &World) {
+    mv(&world.src, world.at("vanished"));
+    rm(world.at("vanished"));
+}
+
 /// Every file of a source of `n` is still at the destination.
 #[track_caller]
 fn assert_all_there(world: &World, n: usize) {
@@ -67,7 +74,7 @@ fn an_allowance_is_for_the_first_pass_of_a_watch() {
     assert!(listed(&world.dst).is_empty());
     fill(&world, MANY);
     wait_until("it is sent", || listed(&world.dst).len() == MANY + 3);
-    rm(&world.src);
+    vanish(&world);
     mkdir(&world.src);
     watch.wait_for("held deletes", |said| {
         said.out.iter().find(|line| line.contains("\"held\"") && line.contains("deletes wait")).cloned()
@@ -145,7 +152,7 @@ fn a_large_source_that_is_made_anew_under_a_watch_is_held_and_goes_on() {
     let world = in_step(MANY);
     let watch = world.me.start(&["watch", text(&world.src), text(&world.dst), "--json", "-v"]);
     watch.wait_for_event("pass_done");
-    rm(&world.src);
+    vanish(&world);
     mkdir(&world.src);
     watch.wait_for("held deletes", |said| {
         said.out.iter().find(|line| line.contains("\"held\"") && line.contains("deletes wait")).cloned()

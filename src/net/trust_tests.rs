@@ -121,6 +121,29 @@ fn an_authorised_key_needs_nothing_else_until_it_is_removed() {
 }
 
 #[test]
+fn a_list_that_cannot_be_used_lets_nobody_in() {
+    use std::os::unix::fs::PermissionsExt;
+    let (_dir, places) = scratch();
+    let (server, client) = (PublicKey([1; 32]), PublicKey([2; 32]));
+    let mut door = Door::new(places.clone(), server, &[7; 16]);
+    door.clients().add(client, "").unwrap();
+    assert_eq!(door.admit(&client, None, Instant::now()).unwrap(), Admission::Authorised);
+    let list = std::fs::read_dir(places.config.join("clients")).unwrap().next().unwrap().unwrap().path();
+    for mode in [0o644, 0o620] {
+        std::fs::set_permissions(&list, std::fs::Permissions::from_mode(mode)).unwrap();
+        assert!(matches!(door.admit(&client, None, Instant::now()), Err(DoorError::List(_))), "{mode:o}");
+        // Not by a ticket either: it could not be noted.
+        let ticket = door.issue(Instant::now());
+        assert!(door.admit(&client, Some(&ticket.secret.0), Instant::now()).is_err(), "{mode:o}");
+    }
+    std::fs::remove_file(&list).unwrap();
+    std::fs::create_dir(&list).unwrap();
+    assert!(matches!(door.admit(&client, None, Instant::now()), Err(DoorError::List(_))));
+    std::fs::remove_dir(&list).unwrap();
+    assert!(matches!(door.admit(&client, None, Instant::now()), Err(DoorError::NotAuthorised(_))));
+}
+
+#[test]
 fn what_the_client_is_told_holds_no_path_of_the_server() {
     let (dir, places) = scratch();
     let mut door = Door::new(places.clone(), KEY, &ROOT);

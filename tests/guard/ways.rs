@@ -1,6 +1,6 @@
 //! The ways, one after the other.
 
-use super::{MANY, assert_all_there, fill, in_step};
+use super::{MANY, assert_all_there, fill, in_step, vanish};
 use crate::common::tree::{chmod, link, listed, mkdir, mv, rm, write};
 use crate::common::{User, World, text, wait_until};
 use std::fs;
@@ -320,7 +320,7 @@ fn watch_loses_nothing(world: &World, n: usize, lose: impl FnOnce(), restore: im
 #[test]
 fn removed_under_a_watch() {
     let world = in_step(MANY);
-    watch_loses_nothing(&world, MANY, || rm(&world.src), || fill(&world, MANY));
+    watch_loses_nothing(&world, MANY, || vanish(&world), || fill(&world, MANY));
 }
 
 #[test]
