@@ -31,7 +31,7 @@ const SIDEWAYS: [(&str, &[&str]); 3] = [
 ];
 
 /// Outside crates and the only places that may name them: folders end in a slash.
-const OWNERS: [(&str, &[&str]); 17] = [
+const OWNERS: [(&str, &[&str]); 18] = [
     ("aws_lc_rs", &["net/"]),
     ("bincode", &["proto/frame.rs"]),
     ("clap", TOP),
@@ -43,6 +43,7 @@ const OWNERS: [(&str, &[&str]); 17] = [
     ("notify", &["watch/"]),
     ("redb", &["store/"]),
     ("rustix", &["disk/", "net/"]),
+    ("landlock", &["disk/sandbox.rs"]),
     ("rustls", &["net/"]),
     ("serde_json", &["cli/json.rs"]),
     ("tokio", &["net/", "watch/", "client/", "server/", "cli/", "main.rs"]),

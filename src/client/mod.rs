@@ -23,17 +23,17 @@ use crate::net::{Identity, Places, Secret, pace::Rate};
 use crate::plan::scope::Scope;
 use crate::proto::message::{RefuseCode, Up};
 use crate::proto::sender::{Action, Config, Ending, Sender};
-use crate::server::Fatal;
 use crate::server::contents::KnownContents;
 use crate::server::snapshots::Snapshots;
 use crate::server::stop::stop_on_signal;
+use crate::server::{Fatal, confine, in_runtime};
 use crate::store::{Cache, CacheError, Opened};
 use connect::{ConnectError, Connection, Way, state_name};
 use event::{Event, Outcome, Report};
-use options::{ClientOptions, Once};
+use options::{ClientOptions, Destination, Once};
 use session::{Ashore, End, send};
 use shadow::Shadow;
-use source::SourceThread;
+use source::{Failure, SourceThread};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -50,23 +50,40 @@ const KEY_TRIES: u32 = 3;
 const KEY_WAIT: Duration = Duration::from_millis(150);
 
 /// Brings a destination in step with a source, once or until told to stop, and says what happens.
-pub fn run(options: ClientOptions, events: &'static dyn Report) -> Outcome {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            events.event(Event::failed(&error));
-            return Outcome::Failed;
-        }
-    };
-    let outcome = match runtime.block_on(sync(Arc::new(options), events)) {
-        Ok(outcome) => outcome,
-        Err(fatal) => {
-            events.event(Event::Error { text: fatal.text });
-            fatal.outcome
-        }
-    };
-    runtime.shutdown_timeout(Duration::from_secs(2));
-    outcome
+///
+/// A watch works in a thread of its own, which confines itself to the source as it is: when another
+/// directory takes its place, another thread begins anew with that one.
+pub fn run(mut options: ClientOptions, events: &'static dyn Report) -> Outcome {
+    if options.mode != Once::Watch {
+        return run_once(&Arc::new(options), events).unwrap_or(Outcome::Failed);
+    }
+    loop {
+        let shared = Arc::new(options.clone());
+        let work = std::thread::spawn(move || run_once(&shared, events));
+        let ended = work.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let Replaced { allowance_left } = match ended {
+            Ok(outcome) => return outcome,
+            Err(replaced) => replaced,
+        };
+        options.allow_mass_delete &= allowance_left;
+        options.found = options::Found::Refuse;
+    }
+}
+
+/// The source has been replaced by a directory that this thread may not open.
+struct Replaced {
+    allowance_left: bool,
+}
+
+fn run_once(options: &Arc<ClientOptions>, events: &'static dyn Report) -> Result<Outcome, Replaced> {
+    let done = prepare(options, events).and_then(|ready| match ready {
+        Some(ready) => in_runtime(sync(options.clone(), ready, events)).and_then(|ended| ended),
+        None => Ok(Ok(Outcome::Held)),
+    });
+    done.unwrap_or_else(|fatal| {
+        events.event(Event::Error { text: fatal.text });
+        Ok(fatal.outcome)
+    })
 }
 
 /// The public key of this side in the form that `--authorize` and `--server-key` take.
@@ -81,32 +98,78 @@ pub fn public_key(identity: Option<&Path>) -> Result<String, String> {
     Ok(identity.public_key().to_string())
 }
 
-async fn sync(options: Arc<ClientOptions>, events: &'static dyn Report) -> Result<Outcome, Fatal> {
+/// What was opened before this thread was confined.
+struct Ready {
+    scope: Scope,
+    places: Places,
+    root: Arc<Root>,
+    way: Way,
+    is_confined: bool,
+}
+
+/// Opens what has to be there, then gives up the right to anything else. `None`: the source is gone,
+/// which was said.
+fn prepare(options: &Arc<ClientOptions>, events: &'static dyn Report) -> Result<Option<Ready>, Fatal> {
     let failed = |error: &dyn std::error::Error| Fatal::new(Outcome::Failed, error);
     let scope = Scope::new(options.hidden, &options.excludes)
         .map_err(|error| Fatal { outcome: Outcome::Usage, text: format!("--exclude: {error}") })?;
     let places = Places::from_environment().map_err(|error| failed(&error))?;
     let root = match Root::open(&options.source) {
         Ok(root) => Arc::new(root),
-        Err(error) if state_folder(&options, &options.source, &places).is_dir() => {
+        Err(error) if state_folder(options, &options.source, &places).is_dir() => {
             let reason =
                 format!("the source {error}, but it was sent there before; nothing is deleted or changed");
             events.event(Event::Held { reason });
-            return Ok(Outcome::Held);
+            return Ok(None);
         }
         Err(error) => {
             let text = format!("the source {error}; SRC must be a directory that this user may read");
             return Err(Fatal { outcome: Outcome::Failed, text });
         }
     };
-    let way = Way::open(&options, &places, events)?;
+    let way = Way::open(options, &places, events)?;
+    places.make_state();
+    let mut allowed = confine::usual();
+    allowed.read.push(root.path().to_owned());
+    allowed.write.push(places.state.clone());
+    let is_confined = match &way {
+        Way::Server { .. } => {
+            let Destination::Server { host, port } = &options.destination else {
+                unreachable!("it is a server")
+            };
+            confine::add_keys(&mut allowed, &places, options.identity.as_deref());
+            confine::add_names(&mut allowed, host);
+            allowed.connect.push(*port);
+            confine::confine(&allowed, events)
+        }
+        Way::Local(receiver) => {
+            allowed.write.push(receiver.path().to_owned());
+            let is_confined = confine::confine(&allowed, events);
+            receiver.tend();
+            is_confined
+        }
+        Way::Ssh { .. } => {
+            let text = "this side is not sandboxed, as ssh would be with it; the far side is where it can be";
+            events.event(Event::Note { text: text.into() });
+            false
+        }
+    };
+    Ok(Some(Ready { scope, places, root, way, is_confined }))
+}
+
+async fn sync(
+    options: Arc<ClientOptions>,
+    ready: Ready,
+    events: &'static dyn Report,
+) -> Result<Result<Outcome, Replaced>, Fatal> {
+    let Ready { scope, places, root, way, is_confined } = ready;
     let known = open_cache(&options, &root, &places, events)?;
     let (stopper, stop) = watch::channel(false);
     tokio::spawn(stop_on_signal(stopper, events));
     let watches = options.mode == Once::Watch;
     let root_path = &options.source;
     let shadow = shadow_of(&options, &root, &places);
-    let source = SourceThread::start(root, known.clone(), scope.clone(), watches, events);
+    let source = SourceThread::start(root, known.clone(), scope.clone(), (watches, is_confined), events);
     let ashore = Ashore { known, shadow, source, places, events, stop, scope: scope.id(), once: !watches };
     let client = client_id(&ashore.known);
     let config = Config {
@@ -135,7 +198,7 @@ async fn keep_connected(
     mut ashore: Ashore,
     way: Way,
     mut config: Config,
-) -> Outcome {
+) -> Result<Outcome, Replaced> {
     let limit = options.bwlimit_bytes_per_s.and_then(Rate::new);
     let mut backoff = Backoff::new();
     let mut has_told = false;
@@ -144,7 +207,7 @@ async fn keep_connected(
     loop {
         let connected = tokio::select! {
             connected = meet(&way, limit, &config) => connected,
-            _ = stop.wait_for(|stop| *stop) => return stopped(&ashore),
+            _ = stop.wait_for(|stop| *stop) => return Ok(stopped(&ashore)),
         };
         let mut was_connected = false;
         let why = match connected {
@@ -166,8 +229,8 @@ async fn keep_connected(
                     continue;
                 }
                 has_told &= !reached.has_met;
-                match end_of(end, &ashore) {
-                    Ok(outcome) => return outcome,
+                match ended(end, &ashore, &config) {
+                    Ok(ended) => return ended,
                     Err(why) => why,
                 }
             }
@@ -179,7 +242,7 @@ async fn keep_connected(
                 }
                 Some(outcome) => {
                     ashore.events.event(Event::failed(&error));
-                    return outcome;
+                    return Ok(outcome);
                 }
                 None => error.why(),
             },
@@ -188,7 +251,7 @@ async fn keep_connected(
         if ashore.once && left.is_zero() {
             let text = format!("{} cannot be reached: {why}{}", way.name(), way.next_step());
             ashore.events.event(Event::Error { text });
-            return Outcome::NoConnection;
+            return Ok(Outcome::NoConnection);
         }
         let wait = if ashore.once { backoff.next().min(left) } else { backoff.next() };
         if was_connected {
@@ -199,7 +262,7 @@ async fn keep_connected(
         }
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
-            _ = stop.wait_for(|stop| *stop) => return stopped(&ashore),
+            _ = stop.wait_for(|stop| *stop) => return Ok(stopped(&ashore)),
         }
     }
 }
@@ -225,6 +288,14 @@ fn greeting_of(sender: &mut Sender) -> Up {
     }
 }
 
+/// The same, or that the source was replaced.
+fn ended(end: End, ashore: &Ashore, config: &Config) -> Result<Result<Outcome, Replaced>, String> {
+    match end {
+        End::Source(Failure::Replaced) => Ok(Err(Replaced { allowance_left: config.allow_mass_delete })),
+        end => end_of(end, ashore).map(Ok),
+    }
+}
+
 /// What a session's end means: the outcome, or why to try again.
 fn end_of(end: End, ashore: &Ashore) -> Result<Outcome, String> {
     match end {
@@ -240,8 +311,8 @@ fn end_of(end: End, ashore: &Ashore) -> Result<Outcome, String> {
             Ok(Outcome::Failed)
         }
         End::Stopped => Ok(stopped(ashore)),
-        End::Source(why) => {
-            ashore.events.event(Event::Error { text: format!("the source cannot be read: {why}") });
+        End::Source(failure) => {
+            ashore.events.event(Event::Error { text: format!("the source cannot be read: {failure}") });
             Ok(Outcome::Failed)
         }
         End::Refused { text, code: RefuseCode::Busy } => {

@@ -7,7 +7,7 @@ use super::event::{Event, Report};
 use super::origin::keep_root;
 use super::pass::{Before, Pass, told};
 use super::shadow::Shadow;
-use super::source::{Snapshot, SourceThread};
+use super::source::{Failure, Snapshot, SourceThread};
 use crate::disk::Root;
 use crate::model::Tree;
 use crate::model::limits::PARTIAL_BYTES;
@@ -63,7 +63,7 @@ pub enum End {
     /// The receiver does not keep to the protocol: coming again would bring the same.
     Breach(String),
     /// The source cannot be read.
-    Source(String),
+    Source(Failure),
 }
 
 /// How far a session came.
@@ -225,7 +225,7 @@ impl Session {
                     }
                 }
                 Ok(text) = failed.wait_for(Option::is_some) => {
-                    return End::Source(text.clone().unwrap_or_default());
+                    return End::Source(text.clone().expect("it was just seen"));
                 }
                 Some(Work::Batch(batch, results)) = work.recv() => {
                     let now_ms = self.now_ms();

@@ -37,6 +37,16 @@ pub struct Snapshot {
     pub scanned: Scanned,
 }
 
+/// Why there are no more snapshots.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Failure {
+    #[error("{0}")]
+    Unreadable(String),
+    /// Another directory took its place, which this process is not allowed to open.
+    #[error("it was replaced")]
+    Replaced,
+}
+
 /// What the sender asks of the source.
 pub enum Order {
     /// These entries were not what the last snapshot says.
@@ -50,7 +60,7 @@ pub struct SourceThread {
     orders: Sender<Order>,
     pub snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     /// Set when the source cannot be scanned at all.
-    pub failed: watch::Receiver<Option<String>>,
+    pub failed: watch::Receiver<Option<Failure>>,
     stop: Arc<AtomicBool>,
     known: Arc<KnownContents>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -62,7 +72,7 @@ impl SourceThread {
         root: Arc<Root>,
         known: Arc<KnownContents>,
         scope: Scope,
-        watches: bool,
+        (watches, is_confined): (bool, bool),
         events: &'static dyn Report,
     ) -> Self {
         let (orders, taken) = channel();
@@ -74,6 +84,7 @@ impl SourceThread {
             known: known.clone(),
             scope,
             watches,
+            is_confined,
             watch: None,
             orders: orders.clone(),
             runtime: tokio::runtime::Handle::current(),
@@ -126,13 +137,15 @@ struct Keeper {
     scope: Scope,
     /// Looks again whenever something happens, until it is stopped.
     watches: bool,
+    /// May open nothing but the root as it was at the start.
+    is_confined: bool,
     /// `None` where the system gives none: then everything is polled.
     watch: Option<Watch>,
     orders: Sender<Order>,
     runtime: tokio::runtime::Handle,
     events: &'static dyn Report,
     publish: watch::Sender<Option<Arc<Snapshot>>>,
-    fail: watch::Sender<Option<String>>,
+    fail: watch::Sender<Option<Failure>>,
     stop: Arc<AtomicBool>,
     tree: Tree,
     dirs: BTreeMap<RelPath, DirId>,

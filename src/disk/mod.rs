@@ -24,6 +24,7 @@ mod removal;
 mod resolve;
 mod root;
 mod salvage;
+pub mod sandbox;
 mod scan;
 mod slot;
 mod spare;

@@ -66,6 +66,15 @@ impl Endpoint {
         Err(first_error.expect("there is always a runtime directory"))
     }
 
+    /// Makes the runtime directories that can be had, before this process confines itself: a server
+    /// writes into one of them, and a client that was first looks there again later.
+    pub fn make_places(places: &Places) {
+        for directory in &places.runtime {
+            // Where there is none, announcing says why.
+            let _ = check_nearest(directory).and_then(|()| private_file::own_directory(directory));
+        }
+    }
+
     fn write(&self, path: &Path) -> Result<EndpointFile, PrivateFileError> {
         let directory = path.parent().expect("an endpoint file is in a directory");
         check_nearest(directory)?;

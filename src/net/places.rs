@@ -75,6 +75,17 @@ impl Places {
         }
     }
 
+    /// The same for keys and lists of keys.
+    pub fn make_config(&self) {
+        let _ = super::private_file::own_directory(&self.config);
+    }
+
+    /// Makes the directory of the caches, open to this user only. Where it cannot be made, whoever
+    /// opens a cache says why.
+    pub fn make_state(&self) {
+        let _ = super::private_file::own_directory(&self.state);
+    }
+
     /// Where the identity is unless `--identity` says otherwise.
     pub fn identity(&self) -> PathBuf {
         self.config.join("identity")

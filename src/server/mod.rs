@@ -7,6 +7,7 @@
 pub mod aside;
 mod asks;
 mod commit;
+pub mod confine;
 pub mod contents;
 mod filling;
 mod greet;
@@ -49,6 +50,7 @@ use std::time::Instant;
 use stop::stop_on_signal;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
+use trash::Trash;
 use warm::Warm;
 
 /// An error in one sentence, with the exit class that it means.
@@ -65,29 +67,60 @@ impl Fatal {
 
 /// Serves a destination until told to stop, and says what happens.
 pub fn run(options: ServerOptions, events: &'static dyn Report) -> Outcome {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            events.event(Event::failed(&error));
-            return Outcome::Failed;
-        }
-    };
-    let outcome = match runtime.block_on(serve(options, events)) {
-        Ok(outcome) => outcome,
-        Err(fatal) => {
-            events.event(Event::Error { text: fatal.text });
-            fatal.outcome
-        }
-    };
-    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
-    outcome
+    let outcome = prepare(&options, events)
+        .and_then(|(shore, keys)| in_runtime(serve(options, shore, keys, events)))
+        .and_then(|ended| ended);
+    outcome.unwrap_or_else(|fatal| {
+        events.event(Event::Error { text: fatal.text });
+        fatal.outcome
+    })
 }
 
-async fn serve(options: ServerOptions, events: &'static dyn Report) -> Result<Outcome, Fatal> {
+/// Runs a program's work on threads that it has to itself; they are as confined as this one.
+pub(crate) fn in_runtime<T>(work: impl Future<Output = T>) -> Result<T, Fatal> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|error| Fatal::new(Outcome::Failed, &error))?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    Ok(done)
+}
+
+/// This user's places and key; there are none for one client over standard input and output.
+type Keys = (Places, Identity);
+
+/// Opens what has to be there, then gives up the right to anything else.
+fn prepare(
+    options: &ServerOptions,
+    events: &'static dyn Report,
+) -> Result<(Arc<Shore>, Option<Keys>), Fatal> {
     let shore =
         open_shore(&options.dest, options.found, options.trash, options.state.as_deref(), None, events)?;
+    let mut allowed = confine::usual();
+    allowed.write.push(shore.path.clone());
+    allowed.write.extend(options.state.clone());
+    let failed = |error: &dyn std::error::Error| Fatal::new(Outcome::Failed, error);
+    let mut keys = None;
+    if !options.stdio {
+        let places = Places::from_environment().map_err(|error| failed(&error))?;
+        let identity =
+            Identity::load(options.identity.as_deref(), &places).map_err(|error| failed(&error))?;
+        confine::add_keys(&mut allowed, &places, options.identity.as_deref());
+        confine::add_names(&mut allowed, &options.host);
+        keys = Some((places, identity));
+    }
+    confine::confine(&allowed, events);
+    Trash::start(&shore);
+    Ok((shore, keys))
+}
+
+async fn serve(
+    options: ServerOptions,
+    shore: Arc<Shore>,
+    keys: Option<Keys>,
+    events: &'static dyn Report,
+) -> Result<Outcome, Fatal> {
     let (stopper, stop) = watch::channel(false);
-    if options.stdio {
+    let Some((places, identity)) = keys else {
         let harbour =
             Harbour { shore, lease: Lease::default(), warm: Warm::none(), events, stop, lost: Notify::new() };
         let pipe = Pipe::stdio().map_err(|error| Fatal::new(Outcome::Failed, &error))?;
@@ -99,10 +132,8 @@ async fn serve(options: ServerOptions, events: &'static dyn Report) -> Result<Ou
             Ok(()) => Ok(Outcome::InStep),
             Err(text) => Err(Fatal { outcome: Outcome::Failed, text }),
         };
-    }
+    };
     let failed = |error: &dyn std::error::Error| Fatal::new(Outcome::Failed, error);
-    let places = Places::from_environment().map_err(|error| failed(&error))?;
-    let identity = Identity::load(options.identity.as_deref(), &places).map_err(|error| failed(&error))?;
     let mut door = Door::new(places.clone(), identity.public_key(), &shore.root_id());
     for text in &options.authorize {
         let key: PublicKey = text.parse().map_err(|error| Fatal {
@@ -184,6 +215,16 @@ impl LocalReceiver {
             lost: Notify::new(),
         });
         Ok(Self { harbour, _stopper: stopper })
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.harbour.shore.path
+    }
+
+    /// Begins to keep the bounds of its trash; once this thread is confined.
+    pub fn tend(&self) {
+        Trash::start(&self.harbour.shore);
     }
 
     /// A pipe to it; the session ends with the pipe.

@@ -120,7 +120,7 @@ impl Shore {
             Opened::Rebuilt { why, .. } => Some(why),
             Opened::Fresh | Opened::Found => None,
         };
-        let shore = Arc::new(Self {
+        Ok(Arc::new(Self {
             destination,
             trash: Trash::new(trash),
             known: KnownContents::unsigned(Arc::new(cache)),
@@ -135,9 +135,7 @@ impl Shore {
             },
             path,
             rebuilt,
-        });
-        Trash::start(&shore);
-        Ok(shore)
+        }))
     }
 
     /// The source that removals were last taken from, else the first that sent something.

@@ -79,6 +79,11 @@ impl Running {
         events(&said.out).iter().filter(|event| event["event"] == name).count()
     }
 
+    /// Its number as a process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, signal: Signal) {
         let id = Pid::from_child(&self.child);
         kill_process(id, signal).expect("the program has not been waited for");

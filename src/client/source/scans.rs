@@ -2,7 +2,7 @@
 //! is gone or another directory stands in its place.
 
 use super::super::teller::{Teller, tell_notes};
-use super::Keeper;
+use super::{Failure, Keeper};
 use crate::client::event::Event;
 use crate::disk::{
     DirId, Hashing, Options, Progress, Root, ScanError, Special, Touched, Verdict, rescan, scan,
@@ -33,6 +33,10 @@ impl Keeper {
         let mut n_looks: u64 = 0;
         loop {
             if self.watches && !self.root.is_still(self.root.path()) {
+                if self.is_confined && self.root.path().is_dir() {
+                    self.fail.send_replace(Some(Failure::Replaced));
+                    return false;
+                }
                 self.take_root();
             }
             if self.root.is_still(self.root.path()) {
@@ -40,13 +44,14 @@ impl Keeper {
                     Ok(()) => return true,
                     Err(ScanError::Stopped) => return false,
                     Err(error) if !self.watches => {
-                        self.fail.send_replace(Some(error.to_string()));
+                        self.fail.send_replace(Some(Failure::Unreadable(error.to_string())));
                         return false;
                     }
                     Err(error) => tracing::debug!(%error, "the source cannot be scanned"),
                 }
             } else if !self.watches {
-                self.fail.send_replace(Some("it was removed or replaced while it was read".into()));
+                let text = "it was removed or replaced while it was read".to_owned();
+                self.fail.send_replace(Some(Failure::Unreadable(text)));
                 return false;
             }
             if n_looks.is_multiple_of(TELL_LOOKS) {
