@@ -35,15 +35,13 @@ pub fn commit(
         return refused(&steps, &error);
     }
     let has_metas = steps.iter().any(|step| matches!(step, Step::SetMeta { .. }));
-    let touched: Vec<Vec<RelPath>> = steps.iter().map(parents).collect();
-    let mut synced: BTreeSet<RelPath> = touched.iter().flatten().cloned().collect();
+    let mut synced: BTreeSet<RelPath> = steps.iter().flat_map(parents).collect();
     let mut results: Vec<Result<(), Refusal>> = steps.into_iter().map(|step| group.make(step)).collect();
     for (path, meta) in dirs {
         if let Err(error) = shore.destination.set_meta(path, meta) {
-            // What changed it is not told as done: its time is not what the sender would take it for.
+            // Nothing is told as done: one of the steps left it with a time that the sender would not expect.
             let why = refusal_of(&error);
-            let changed = touched.iter().zip(&mut results).filter(|(dirs, _)| dirs.contains(path));
-            changed.for_each(|(_, result)| *result = Err(why.clone()));
+            results.iter_mut().for_each(|result| *result = Err(why.clone()));
         }
         synced.insert(path.clone());
     }

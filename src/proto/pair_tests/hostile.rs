@@ -141,6 +141,34 @@ fn a_receiver_that_breaks_the_protocol_is_refused() {
     assert!(sender.receive(Down::Notice(Notice::SpaceBack), 0).is_err());
 }
 
+/// A file there that could not be read was in no tree, the roots agreed, and a push ended with 0 beside it.
+#[test]
+fn entries_that_cannot_be_read_there_are_looked_at_again_and_are_no_agreement() {
+    let mut pair = Pair::with(&[("a", b"one")]);
+    pair.push();
+    let sender = pair.sender.as_mut().expect("joined");
+    let root = sender.destination_tree().and_then(|tree| tree.root_hash(&pair.config.scope.id()));
+    let complete = |unreadable| Down::Root {
+        state: RootState::Complete { root: root.expect("known"), entries: 1, age_ms: 0, unreadable },
+        why: RootReason::Drift,
+    };
+    let said = |sender: &mut Sender, unreadable| {
+        sender.receive(complete(unreadable), 5).expect("it may say so");
+        let (mut n_checks, mut endings) = (0, Vec::new());
+        while let Some(action) = sender.next_action() {
+            match action {
+                crate::proto::sender::Action::Send(Up::Check { .. }) => n_checks += 1,
+                crate::proto::sender::Action::Tell(News::InStep { ending, .. }) => endings.push(ending),
+                _ => {}
+            }
+        }
+        (n_checks, endings)
+    };
+    assert_eq!(said(sender, 1), (1, vec![]));
+    assert_eq!(said(sender, 1), (0, vec![Ending::Partial]));
+    assert_eq!(said(sender, 0), (0, vec![Ending::Identical]));
+}
+
 /// Scenario 32.
 #[test]
 fn bytes_that_are_no_frame_are_refused() {

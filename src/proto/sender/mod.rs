@@ -109,6 +109,10 @@ pub struct Sender {
     saved_ms: u64,
     /// The roots disagree although every change is acknowledged.
     in_doubt: bool,
+    /// Entries that the receiver's last walk could not read: they stand there and in no tree.
+    n_unreadable_there: u64,
+    /// It was asked to walk once more for their sake.
+    has_looked_again: bool,
     /// Paths whose change did not fit: not tried again before the destination was listed.
     misfits: BTreeSet<RelPath>,
     replan: bool,
@@ -192,6 +196,8 @@ impl Sender {
             is_saved: true,
             saved_ms: now_ms,
             in_doubt: false,
+            n_unreadable_there: 0,
+            has_looked_again: false,
             misfits: BTreeSet::new(),
             replan: false,
             planned: VecDeque::new(),
@@ -360,6 +366,9 @@ impl Sender {
         if let (RootState::Complete { root, .. }, Phase::Sending) = (state, self.phase) {
             let known = self.acknowledged.as_ref().and_then(|tree| tree.root_hash(&self.config.scope.id()));
             self.in_doubt |= known != Some(root);
+        }
+        if let RootState::Complete { unreadable, .. } = state {
+            self.n_unreadable_there = unreadable;
         }
         self.destination = Some(state);
     }

@@ -18,11 +18,14 @@ impl Sender {
                 self.compare()
             };
         }
+        if self.n_unreadable_there > 0 && !self.has_looked_again {
+            return self.look_again();
+        }
         self.walked_in_vain = false;
         self.save_acknowledged();
         let source_root = self.source.as_ref().and_then(|source| self.root_of(Some(&source.tree)));
         let is_listed = self.source.as_ref().is_some_and(|source| source.untouched.is_empty());
-        let ending = if source_root == Some(root) && is_listed {
+        let ending = if source_root == Some(root) && is_listed && self.n_unreadable_there == 0 {
             Ending::Identical
         } else if self.refused.values().any(|refused| refused.next_step != NextStep::Exception) {
             Ending::Failed
@@ -38,9 +41,23 @@ impl Sender {
             self.tell(News::AllowanceUsed);
         }
         if self.told != Some((root, ending)) {
+            if self.n_unreadable_there > 0 {
+                let why =
+                    format!("{} entries of the destination cannot be read there", self.n_unreadable_there);
+                self.tell(News::Unreadable { path: RelPath::root(), why });
+            }
             self.told = Some((root, ending));
             self.tell(News::InStep { root, ending });
         }
+    }
+
+    /// What the receiver could not read may stand there though no tree tells of it: it walks once more.
+    fn look_again(&mut self) {
+        self.has_looked_again = true;
+        self.destination = Some(RootState::Walking { done: 0 });
+        let request = self.next_request;
+        self.next_request += 1;
+        self.send(Up::Check { request, deep: false });
     }
 
     fn is_only_deletes_missing(&self) -> bool {
