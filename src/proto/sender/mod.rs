@@ -156,24 +156,28 @@ pub struct Sender {
     actions: VecDeque<Action>,
 }
 
+/// What a sender says first.
+fn greeting(config: &Config) -> Hello {
+    Hello {
+        capabilities: CAPABILITIES,
+        client: config.client,
+        process: config.process,
+        name: Text::new(&config.name.chars().take(CLIENT_NAME_BYTES / 4).collect::<String>()),
+        root_name: Text::default(),
+        role: if config.dry_run { Role::Plan } else { Role::Push },
+        scope: config.scope.id(),
+        keeps: None,
+        fresh_ms: 0,
+        ahead: None,
+        ticket: config.ticket,
+        extra: Extra::of_source(config.source_id),
+    }
+}
+
 impl Sender {
     /// Greets the receiver; the source may come later.
     pub fn new(config: Config, now_ms: u64) -> Self {
-        let hello = Hello {
-            capabilities: CAPABILITIES,
-            client: config.client,
-            process: config.process,
-            name: Text::new(&config.name.chars().take(CLIENT_NAME_BYTES / 4).collect::<String>()),
-            root_name: Text::default(),
-            role: if config.dry_run { Role::Plan } else { Role::Push },
-            scope: config.scope.id(),
-            keeps: None,
-            fresh_ms: 0,
-            ahead: None,
-            ticket: config.ticket,
-            extra: Extra::of_source(config.source_id),
-        };
-        let actions = VecDeque::from([Action::Send(Up::Hello(Box::new(hello)))]);
+        let actions = VecDeque::from([Action::Send(Up::Hello(Box::new(greeting(&config))))]);
         Self {
             config,
             phase: Phase::Greeting,
