@@ -100,7 +100,10 @@ impl Pair {
                     encode(&down, &mut bytes);
                     self.down.push_back(bytes);
                 }
-                receiver::Action::Close if self.may_close => self.closed = Some(Side::Receiver),
+                receiver::Action::Close if self.may_close => {
+                    // The sender's own end, at the same moment, is not forgotten for it.
+                    self.closed.get_or_insert(Side::Receiver);
+                }
                 receiver::Action::Close => panic!("the receiver closed: {:?}", self.last_messages()),
                 action => {
                     let mut answers = Vec::new();
