@@ -138,8 +138,10 @@ fn a_push_takes_a_file_that_never_rests_as_it_is_at_one_moment() {
         write_version(&file, 1 + round);
         log.write_all(&line(round)).unwrap();
     });
-    let ended = yard.push(Some(port));
-    ended.is_in_step("a push");
+    // Where nothing clones, two readings must agree between two writes: a push that never saw that says so with 3.
+    let is_partial = |ended: &faults::Ended| ended.status.code() == Some(3);
+    let ended = (0..10).map(|_| yard.push(Some(port))).find(|ended| !is_partial(ended));
+    ended.expect("one push of ten finds a quiet moment").is_in_step("a push");
     assert!(is_of_one_moment(&std::fs::read(yard.dest.join("db")).unwrap()));
     assert!(is_log(&std::fs::read(yard.dest.join("log")).unwrap()));
 }

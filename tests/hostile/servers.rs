@@ -130,6 +130,10 @@ fn words_at_the_wrong_time_end_the_push() {
         welcome(host);
         host.say(&signature(77, 1_021, (0, 1_021), 12, false));
     });
+    is_breach("parts that nobody asked for", |host| {
+        welcome(host);
+        host.say(&Down::Have { request: 9, found: List::default() });
+    });
     is_breach("a repair that cannot be", |host| {
         let scope = welcome(host);
         is_empty(host, scope);
@@ -259,7 +263,6 @@ fn claims_and_refusals_out_of_all_bounds_are_borne() {
             ..keeps
         })));
         host.say(&Down::Notice(Notice::SpaceBack));
-        host.say(&Down::Have { request: 9, found: List::default() });
         host.say(&Down::Answer { id: 7, answer: PutAnswer::Already });
         host.say(&Down::Ping(3));
         host.hear_until("a pong", |up| (*up == Up::Pong(3)).then_some(()));
