@@ -68,7 +68,7 @@ fn push(source: &Path, dest: &Path) {
         hidden: false,
         excludes: Vec::new(),
         found: Found::Refuse,
-        trash: strait::server::options::TrashOptions::default(),
+        making: strait::server::options::Making::default(),
         bwlimit_bytes_per_s: None,
         ticket: None,
         server_key: None,

@@ -12,7 +12,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-use super::receiving::{Authorised, FoundArgs, Trash, TrashArgs};
+use super::receiving::{Authorised, FoundArgs, MakingArgs, Trash};
 use super::words::{self, Place};
 use crate::client::event::Outcome;
 use crate::client::options::{ClientOptions, Destination, Once, ShadowSize};
@@ -188,7 +188,7 @@ struct Serve {
     found: FoundArgs,
 
     #[command(flatten)]
-    trash: TrashArgs,
+    making: MakingArgs,
 
     /// Serve one client over standard input and output; `push` and `watch` use this through ssh
     #[arg(long)]
@@ -221,7 +221,7 @@ impl Serve {
             host: self.host,
             port: self.port,
             found: self.found.found(),
-            trash: self.trash.options(),
+            making: self.making.options(),
             stdio: self.stdio,
             authorize: self.authorize,
             identity: self.keys.identity,
@@ -277,7 +277,7 @@ struct Send {
     found: FoundArgs,
 
     #[command(flatten)]
-    trash: TrashArgs,
+    making: MakingArgs,
 
     /// One-time ticket that `strait serve` printed; better in STRAIT_TICKET, where `ps` does not show it
     #[arg(long, env = "STRAIT_TICKET", hide_env_values = true, value_parser = NonEmptyStringValueParser::new())]
@@ -320,7 +320,7 @@ impl Send {
                     return Err("--adopt and --clean are for whoever starts the receiver: give them to `strait serve`, or name a DEST".into());
                 }
                 given.none_of(
-                    &["trash_days", "trash_size", "keep_replaced"],
+                    &["trash_days", "trash_size", "keep_replaced", "inplace"],
                     "is for whoever starts the receiver: give it to `strait serve`, or name a DEST",
                 )?;
                 Destination::Server { host: self.host, port: self.port }
@@ -349,7 +349,7 @@ impl Send {
             hidden: self.include_hidden,
             excludes: self.exclude,
             found,
-            trash: self.trash.options(),
+            making: self.making.options(),
             bwlimit_bytes_per_s: self.bwlimit,
             ticket: self.ticket,
             server_key: self.server_key,

@@ -4,7 +4,7 @@
 use super::args::Command;
 use super::words;
 use crate::server::aside::{Aside, TrashTask};
-use crate::server::options::{Found, TrashOptions, TrashSize};
+use crate::server::options::{Found, Making, TrashOptions, TrashSize};
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use std::ffi::OsString;
@@ -32,7 +32,7 @@ impl FoundArgs {
 }
 
 #[derive(Args)]
-pub(super) struct TrashArgs {
+struct TrashArgs {
     /// Keep what is removed at DEST for so many days in DEST/.strait/trash; 0 keeps nothing
     #[arg(long, value_name = "DAYS", default_value_t = TrashOptions::default().days)]
     trash_days: u32,
@@ -47,8 +47,32 @@ pub(super) struct TrashArgs {
 }
 
 impl TrashArgs {
-    pub(super) fn options(&self) -> TrashOptions {
+    fn options(&self) -> TrashOptions {
         TrashOptions { days: self.trash_days, size: self.trash_size, keep_replaced: self.keep_replaced }
+    }
+}
+
+#[derive(Args)]
+pub(super) struct MakingArgs {
+    #[command(flatten)]
+    trash: TrashArgs,
+
+    /// Where DEST's file system does not clone, write over files of SIZE and more (1G when left out) in place:
+    /// no room for a second copy, but readers may see both versions mixed for a moment
+    #[arg(
+        long,
+        value_name = "SIZE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "1G",
+        value_parser = words::parse_size
+    )]
+    inplace: Option<u64>,
+}
+
+impl MakingArgs {
+    pub(super) fn options(&self) -> Making {
+        Making { trash: self.trash.options(), in_place: self.inplace }
     }
 }
 

@@ -177,6 +177,14 @@ pub fn parse_shadow(word: &str) -> Result<ShadowSize, String> {
     }
 }
 
+/// Takes the size of `--inplace`, in bytes.
+pub fn parse_size(word: &str) -> Result<u64, String> {
+    match parse_rate(word) {
+        Ok(bytes) if !word.contains('/') => Ok(bytes),
+        _ => Err("write a size, for example 500M or 2G".into()),
+    }
+}
+
 /// Takes the command of `--rsh`: at least one word.
 pub fn parse_rsh(word: &str) -> Result<String, String> {
     if word.trim().is_empty() {

@@ -121,7 +121,7 @@ impl Way {
                 })
             }
             Destination::Local(dest) => {
-                LocalReceiver::open(dest, options.found, options.trash, &options.source, events)
+                LocalReceiver::open(dest, options.found, options.making, &options.source, events)
                     .map(Way::Local)
             }
             Destination::Ssh { host, path, rsh } => {
@@ -131,7 +131,7 @@ impl Way {
                     Found::Adopt => Some("--adopt".to_owned()),
                     Found::Clean => Some("--clean".to_owned()),
                 };
-                let far = found.into_iter().chain(options.trash.words()).map(OsString::from).collect();
+                let far = found.into_iter().chain(options.making.words()).map(OsString::from).collect();
                 let (user, host) = match host.split_once('@') {
                     Some((user, host)) => (Some(user.to_owned()), host.to_owned()),
                     None => (None, host.clone()),

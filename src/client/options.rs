@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use crate::server::options::{Found, TrashOptions};
+pub use crate::server::options::{Found, Making};
 
 /// Where the destination is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub struct ClientOptions {
     /// For the receiver that this sender starts itself; `Refuse` with `Destination::Server`.
     pub found: Found,
     /// For the same receiver.
-    pub trash: TrashOptions,
+    pub making: Making,
     /// Bytes a second on the wire; never 0.
     pub bwlimit_bytes_per_s: Option<u64>,
     /// The one-time ticket that `serve` printed; checked by the sender.

@@ -27,13 +27,14 @@ pub struct Destination {
 }
 
 impl Destination {
-    /// Takes a root, locks it and ends an exchange that an
+    /// Takes a root, locks it and ends exchanges and overwrites that an
     /// earlier run left half done. `fresh_id`: random, for a destination that has no id yet.
     pub fn open(root: Root, fresh_id: [u8; 16]) -> Result<Self, OwnFolderError> {
         let root = root.opening_up();
         let own = OwnFolder::open_or_create(&root, fresh_id)?;
         let destination = Self { root, own };
         destination.finish_exchange()?;
+        destination.finish_overwrites()?;
         Ok(destination)
     }
 

@@ -39,6 +39,11 @@ impl File {
         &self.opened
     }
 
+    /// The same file, of the same descriptor.
+    pub fn again(&self) -> io::Result<Self> {
+        Ok(Self { file: self.file.try_clone()?, opened: self.opened })
+    }
+
     /// Whether it has extended attributes of its users, or an ACL.
     pub(super) fn has_attributes(&self) -> bool {
         let mut names = [0u8; 1024];

@@ -214,6 +214,12 @@ impl StagedFile {
         File::of(fd.into()).map_err(|error| self.fail_io(error))
     }
 
+    /// Makes it at least so long; what is added is a hole.
+    pub fn extend_to(&mut self, len: u64) -> Result<(), DestinationError> {
+        self.flush()?;
+        if self.len < len { self.truncate(len) } else { Ok(()) }
+    }
+
     /// Cuts off what lies behind `len` bytes.
     pub fn cut_to(&mut self, len: u64) -> Result<(), DestinationError> {
         self.flush()?;
@@ -281,6 +287,16 @@ impl StagedFile {
         renamed.map_err(|errno| DestinationError::of(path, errno, root.dir.as_fd()))?;
         self.is_done = true;
         self.stat()
+    }
+
+    /// Its name in the stage.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Says whether it stays in the stage when this is dropped.
+    pub(super) fn set_stays(&mut self, stays: bool) {
+        self.is_done = stays;
     }
 
     /// Leaves it in the stage, to be reopened.

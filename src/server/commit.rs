@@ -3,9 +3,10 @@
 //! The order is always the same: staged data is synced, names change in order, directories get
 //! their metadata back, directories are synced, and only then is anything acknowledged.
 
+use super::over::overwrite;
 use super::refusal::{refusal_of, refusal_of_stage};
 use super::shore::Shore;
-use super::stage::Stage;
+use super::stage::{Ready, Stage};
 use crate::disk::{Destination, DestinationError, FileType, Stat};
 use crate::model::{Kind, Leaf, Meta, RelPath, Tag};
 use crate::proto::message::Refusal;
@@ -165,16 +166,29 @@ impl Group<'_> {
         let destination = &self.shore.destination;
         let of_stage = |error: DestinationError| refusal_of_stage(&error);
         let mut ready = self.stage.take(destination, staged, meta).map_err(of_stage)?;
-        if !self.is_large {
-            ready.file.sync().map_err(of_stage)?;
-        }
-        self.keep_replaced(path)?;
-        let stat = destination.install(ready.file, path).map_err(|not| refusal_of(&not.error))?;
+        let (hash, stop) = (ready.hash, self.stage.stop());
+        let over = match ready.standing.take() {
+            Some(standing) => overwrite(destination, &mut ready, standing, (path, meta), &stop)?,
+            None => None,
+        };
+        let stat = match over {
+            Some(stat) => stat,
+            None => self.install_staged(ready, path)?,
+        };
         if stat.meta() != *meta {
             return Err(Refusal::CannotKeep);
         }
-        self.shore.known.learn(&stat, ready.hash);
+        self.shore.known.learn(&stat, hash);
         Ok(())
+    }
+
+    fn install_staged(&mut self, mut ready: Ready, path: &RelPath) -> Result<Stat, Refusal> {
+        if !self.is_large {
+            ready.file.sync().map_err(|error| refusal_of_stage(&error))?;
+        }
+        self.keep_replaced(path)?;
+        let installed = self.shore.destination.install(ready.file, path);
+        installed.map_err(|not| refusal_of(&not.error))
     }
 
     fn set_meta(&self, path: &RelPath, kind: Kind, meta: &Meta) -> Result<(), Refusal> {

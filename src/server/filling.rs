@@ -21,7 +21,7 @@ pub struct Filling {
     pub file: StagedFile,
     /// `None` in a repair: what was hashed on the way does not hold any more.
     pub indexer: Option<Indexer>,
-    /// What stands in the file already, as a clone of basis 0.
+    /// What stands in the file already, as a clone of basis 0, or in that itself.
     pub standing: Option<Standing>,
     pub size: u64,
     pub at: u64,
@@ -44,6 +44,11 @@ impl Filling {
             at: 0,
             ledger,
         })
+    }
+
+    /// Whether it is to be written over its basis.
+    pub fn is_in_place(&self) -> bool {
+        self.standing.as_ref().is_some_and(Standing::is_in_place)
     }
 
     /// Goes on from what an earlier session left.

@@ -16,6 +16,7 @@ pub mod holdings;
 mod lease;
 mod listen;
 pub mod options;
+mod over;
 mod partials;
 mod refusal;
 mod session;
@@ -41,7 +42,7 @@ use crate::net::tls::ServerTls;
 use crate::net::{Door, Endpoint, Identity, Pipe, Places, PublicKey};
 use lease::Lease;
 use listen::{Harbour, listen, serve_pipe, tell_listening};
-use options::{Found, ServerOptions, TrashOptions};
+use options::{Found, Making, ServerOptions};
 use shore::{GONE, Shore};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -94,7 +95,7 @@ fn prepare(
     events: &'static dyn Report,
 ) -> Result<(Arc<Shore>, Option<Keys>), Fatal> {
     let shore =
-        open_shore(&options.dest, options.found, options.trash, options.state.as_deref(), None, events)?;
+        open_shore(&options.dest, options.found, options.making, options.state.as_deref(), None, events)?;
     let mut allowed = confine::usual();
     allowed.write.push(shore.path.clone());
     allowed.write.extend(options.state.clone());
@@ -173,12 +174,12 @@ async fn serve(
 fn open_shore(
     dest: &Path,
     found: Found,
-    trash: TrashOptions,
+    making: Making,
     state: Option<&Path>,
     source: Option<&Path>,
     events: &'static dyn Report,
 ) -> Result<Arc<Shore>, Fatal> {
-    let shore = Shore::open(dest, found, trash, state, source).map_err(|error| {
+    let shore = Shore::open(dest, found, making, state, source).map_err(|error| {
         let outcome = if error.is_busy() { Outcome::NoConnection } else { Outcome::Failed };
         Fatal::new(outcome, &error)
     })?;
@@ -199,11 +200,11 @@ impl LocalReceiver {
     pub fn open(
         dest: &Path,
         found: Found,
-        trash: TrashOptions,
+        making: Making,
         source: &Path,
         events: &'static dyn Report,
     ) -> Result<Self, Fatal> {
-        let shore = open_shore(dest, found, trash, None, Some(source), events)?;
+        let shore = open_shore(dest, found, making, None, Some(source), events)?;
         let (stopper, stop) = watch::channel(false);
         let events: &'static dyn Report = &Silent;
         let harbour = Arc::new(Harbour {

@@ -25,6 +25,22 @@ pub struct TrashOptions {
     pub keep_replaced: bool,
 }
 
+/// How a receiver makes and keeps files, whoever starts it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Making {
+    pub trash: TrashOptions,
+    /// Files of so many bytes and more are written over in place, where the file system does not clone.
+    pub in_place: Option<u64>,
+}
+
+impl Making {
+    /// The same for a receiver that is started elsewhere; nothing for what is usual.
+    pub fn words(&self) -> Vec<String> {
+        let in_place = self.in_place.map(|bytes| format!("--inplace={bytes}B"));
+        self.trash.words().into_iter().chain(in_place).collect()
+    }
+}
+
 /// A bound on the space of the trash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrashSize {
@@ -84,7 +100,7 @@ pub struct ServerOptions {
     pub identity: Option<PathBuf>,
     /// Key exchange X25519 alone, for the thinnest links.
     pub x25519_only: bool,
-    pub trash: TrashOptions,
+    pub making: Making,
     /// Where the state lies, instead of `.strait/state` at the destination.
     pub state: Option<PathBuf>,
 }

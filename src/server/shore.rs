@@ -1,7 +1,7 @@
 //! The destination as the server holds it: its directory, its cache and what it can keep.
 
 use super::contents::KnownContents;
-use super::options::{Found, TrashOptions};
+use super::options::{Found, Making};
 use super::partials::Partials;
 use super::trash::Trash;
 use crate::disk::{
@@ -71,6 +71,8 @@ pub struct Shore {
     pub keeps: Keeps,
     /// Whether files can share blocks.
     pub clones: bool,
+    /// Files from so many bytes on are written over in place where they can not.
+    pub in_place: Option<u64>,
     pub trash: Trash,
     pub path: PathBuf,
     /// Set when the cache was damaged: said once.
@@ -84,7 +86,7 @@ impl Shore {
     pub fn open(
         dest: &Path,
         found: Found,
-        trash: TrashOptions,
+        making: Making,
         state: Option<&Path>,
         source: Option<&Path>,
     ) -> Result<Arc<Self>, ShoreError> {
@@ -122,10 +124,11 @@ impl Shore {
         };
         Ok(Arc::new(Self {
             destination,
-            trash: Trash::new(trash),
+            trash: Trash::new(making.trash),
             known: KnownContents::unsigned(Arc::new(cache)),
             partials,
             clones: keeps.clones,
+            in_place: making.in_place,
             keeps: Keeps {
                 time_step_ns: keeps.time_step_ns,
                 mode_mask: keeps.mode_mask,

@@ -1,6 +1,7 @@
 //! Staging: transfers and packs become files in the stage, hashed while they are written.
 
 use super::filling::{Filling, store_whole, stored_reader};
+use super::over::refusal_of;
 use super::refusal::{refusal_of_rebuild, refusal_of_stage};
 use super::shore::Shore;
 use super::standing::Standing;
@@ -9,7 +10,7 @@ use crate::delta::index::{ContentIndex, Indexer};
 use crate::delta::ops::{Op, PartialName};
 use crate::delta::rebuild::{Bases, Sink, rebuild};
 use crate::delta::small;
-use crate::disk::{Destination, DestinationError, File, Ledger, StagedFile};
+use crate::disk::{Destination, DestinationError, EditKind, File, Ledger, StagedFile};
 use crate::model::limits::{GIB, MIB, MISMATCH_HASHES, PACK_FILE_BYTES};
 use crate::model::{ContentHash, Leaf, Meta, RelPath};
 use crate::net::squeeze::expand_over;
@@ -30,7 +31,8 @@ const ZEROS_BYTES: u64 = GIB / 16;
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// Whether work on a huge file is to end in the middle.
-struct Stop {
+#[derive(Clone)]
+pub struct Stop {
     /// The session is over.
     flag: Arc<AtomicBool>,
     /// What it brought is written until then.
@@ -40,6 +42,11 @@ struct Stop {
 impl Stop {
     fn is_raised(&self) -> bool {
         self.flag.load(Ordering::Relaxed) && self.until.is_none_or(|until| Instant::now() >= until)
+    }
+
+    /// An error when it is.
+    pub fn go_on(&self) -> io::Result<()> {
+        if self.is_raised() { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
     }
 }
 
@@ -59,6 +66,8 @@ pub struct Ready {
     pub hash: ContentHash,
     /// Removed with this, once the file is in place.
     ledger: Option<Ledger>,
+    /// Of a file that is to be written over in place.
+    pub standing: Option<Standing>,
 }
 
 #[derive(Default)]
@@ -96,6 +105,17 @@ impl Stage {
         self.stop.until.get_or_insert_with(|| Instant::now() + DRAIN);
     }
 
+    /// What ends the work on a huge file.
+    pub fn stop(&self) -> Stop {
+        self.stop.clone()
+    }
+
+    /// Bytes that were written for a transfer that is staged.
+    #[cfg(test)]
+    pub fn n_written(&self, id: ChangeId) -> Option<u64> {
+        self.whole.get(&id).map(|ready| ready.file.n_written())
+    }
+
     /// Opens the stage and the bases of a transfer; resumed, the stage is a partial.
     pub fn open(
         &mut self,
@@ -118,10 +138,18 @@ impl Stage {
                 kept.take_over(offer, start)?
             }
         };
-        if let (None, Some(open), Some(BasisRef::File { leaf, .. })) = (resume, open.first(), bases.first()) {
+        if let (None, Some(open), Some(BasisRef::File { path, leaf })) = (resume, open.first(), bases.first())
+        {
             let (file, hash) = (&mut filling.file, leaf.content.whole());
             let standing = Standing::clone_of(shore, file, open, hash, offer.size);
             filling.standing = standing.map_err(|error| refusal_of_stage(&error))?;
+            if filling.standing.is_none() && *path == offer.path {
+                filling.standing = Standing::in_place(shore, open, hash, offer.size);
+            }
+            if filling.is_in_place() {
+                // What is staged is not the beginning of the file: it can not be resumed.
+                filling.ledger = None;
+            }
         }
         self.filling.insert(id, (filling, OpenBases { files: open, holes: Vec::new() }));
         Ok(())
@@ -151,7 +179,9 @@ impl Stage {
 
     /// Keeps what came of a transfer that was given up.
     pub fn keep(&mut self, id: ChangeId) {
-        if let Some((filling, _)) = self.filling.remove(&id) {
+        if let Some((filling, _)) = self.filling.remove(&id)
+            && !filling.is_in_place()
+        {
             self.kept.insert(id, filling);
         }
     }
@@ -178,6 +208,10 @@ impl Stage {
         if at != filling.at {
             // A repair: what was hashed on the way does not hold any more.
             filling.indexer = None;
+            if let Some(mut standing) = filling.standing.take_if(|standing| standing.is_in_place()) {
+                let whole = standing.make_whole(&mut filling.file, &|| self.stop.go_on());
+                whole.map_err(refusal_of)?;
+            }
         }
         let mut at = at;
         for op in ops {
@@ -219,10 +253,12 @@ impl Stage {
                 size = filling.size,
                 n_written,
                 n_read,
-                is_clone = filling.standing.is_some(),
+                stands = filling.standing.is_some(),
                 "staged"
             );
-            self.whole.insert(id, Ready { file: filling.file, hash, ledger: filling.ledger });
+            let (file, ledger) = (filling.file, filling.ledger);
+            let standing = filling.standing.filter(Standing::is_in_place);
+            self.whole.insert(id, Ready { file, hash, ledger, standing });
             return Ok(Sealed::Right);
         }
         let mut level = 0;
@@ -284,13 +320,15 @@ impl Stage {
         let mut ready = match self.packed.remove(&(staged.id, staged.index)) {
             Some((number, hash)) => {
                 let file = StagedFile::reopen(destination.own(), number)?;
-                Ready { file, hash, ledger: None }
+                Ready { file, hash, ledger: None, standing: None }
             }
             None => self.whole.remove(&staged.id).ok_or_else(|| DestinationError::Missing {
                 path: format!("the staged file of change {}", staged.id),
             })?,
         };
-        ready.file.set_meta(meta)?;
+        if ready.standing.is_none() {
+            ready.file.set_meta(meta)?;
+        }
         Ok(ready)
     }
 
@@ -313,7 +351,7 @@ impl Stage {
         ids.into_iter().for_each(|id| self.drop_change(&shore.destination, id));
         let filling = std::mem::take(&mut self.filling).into_values().map(|(filling, _)| filling);
         filling.chain(std::mem::take(&mut self.kept).into_values()).for_each(|filling| filling.store(shore));
-        for Ready { file, hash, ledger } in std::mem::take(&mut self.whole).into_values() {
+        for Ready { file, hash, ledger, .. } in std::mem::take(&mut self.whole).into_values() {
             let groups = shore.known.cache().groups(&hash);
             let groups = groups.and_then(|(size, bytes)| GroupTree::parse(size, &bytes).ok());
             store_whole(shore, file, ledger, groups.as_ref().map_or(&[], GroupTree::values));
@@ -389,7 +427,8 @@ pub fn read_full(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usiz
     Ok(n)
 }
 
-fn index_staged(file: &mut StagedFile, stop: &Stop) -> Result<ContentIndex, Refusal> {
+/// Hashes a staged file from what is there.
+pub fn index_staged(file: &mut StagedFile, stop: &Stop) -> Result<ContentIndex, Refusal> {
     let mut indexer = Indexer::hash_only();
     let mut buffer = vec![0; MIB];
     let mut at = 0;
@@ -466,6 +505,9 @@ impl Sink for StageSink<'_> {
             Some(indexer) => index_and_write(indexer, self.file, bytes),
             None => self.file.write_at(bytes, self.at),
         };
+        if let Some(standing) = &mut self.standing {
+            standing.wrote(self.at, bytes.len() as u64, EditKind::Bytes);
+        }
         self.done(result, bytes.len() as u64)
     }
 
@@ -480,6 +522,9 @@ impl Sink for StageSink<'_> {
                     }
                     indexer.update_zeros(left.min(ZEROS_BYTES));
                     left -= left.min(ZEROS_BYTES);
+                }
+                if let Some(standing) = &mut self.standing {
+                    standing.wrote(self.at, len, EditKind::Zeros);
                 }
                 self.file.zeros(len)
             }

@@ -1,24 +1,27 @@
-//! What stands in a stage before anything is written: a clone of basis 0.
+//! What of basis 0 stands in its place before anything is written: a clone in the stage, or the file itself,
+//! which is to be written over.
 //!
-//! Where it stays it is not written; and not read either where the group tree of the basis may be believed.
+//! What stays is not written; and not read either where the group tree of the basis may be believed.
 //! That is so if the tree was computed of bytes that this side read or wrote, under exactly the stat that
-//! the basis had before it was cloned and has after, asked through one descriptor; and a group is taken as a
-//! whole, at its own offset, or is read. What rots in a group that is taken over, a deep audit finds.
+//! the basis had before it was cloned and has after (or has again when it is written over), asked through one
+//! descriptor; and a group is taken as a whole, at its own offset, or is read. What rots in a group that is
+//! taken over, a deep audit finds.
 
 use super::shore::Shore;
 use crate::delta::groups::GroupTree;
 use crate::delta::index::Indexer;
-use crate::disk::{DestinationError, File, StagedFile};
-use crate::model::ContentHash;
+use crate::disk::{DestinationError, Edit, EditKind, File, Overlay, StagedFile, Stat};
 use crate::model::limits::{GROUP_BYTES, MIB};
+use crate::model::{ContentHash, Meta, RelPath};
 use std::io;
 
 const GROUP: u64 = GROUP_BYTES as u64;
 /// Bytes that are read at a time.
 const READ_BYTES: u64 = 4 * MIB as u64;
 
-/// A clone to be written over from its start.
+/// What a target is laid over, from its start.
 pub struct Standing {
+    place: Place,
     /// Bytes of the basis.
     len: u64,
     /// Bytes of the target.
@@ -26,6 +29,20 @@ pub struct Standing {
     /// Its group tree, if it may be believed.
     groups: Option<GroupTree>,
     buffer: Vec<u8>,
+}
+
+enum Place {
+    /// The stage is a clone of the basis.
+    Stage,
+    /// The basis itself stays where it is: the stage has only what differs, in these ranges.
+    Basis { basis: File, edits: Vec<Edit> },
+}
+
+/// Why a target is not laid over a file that stays where it is.
+pub enum Stopped {
+    Disk(DestinationError),
+    /// The session is over, or the basis ends early.
+    Io(io::Error),
 }
 
 impl Standing {
@@ -42,12 +59,86 @@ impl Standing {
         if !shore.clones || basis.opened().size <= GROUP || target_len <= GROUP || !file.clone_of(basis)? {
             return Ok(None);
         }
+        let len = file.stat()?.size;
+        Ok(Some(Self::over(shore, Place::Stage, (basis, len), hash, target_len)))
+    }
+
+    /// Lays the target over the file at `path`, which `basis` must be: it is large enough for `--inplace`, has
+    /// no other name, and its old version is not to be kept. `None` where that is not so.
+    pub fn in_place(shore: &Shore, basis: &File, hash: Option<ContentHash>, target_len: u64) -> Option<Self> {
+        let least = shore.in_place?;
+        let stat = basis.opened();
+        let trash = shore.trash.options();
+        let keeps_old = trash.keep_replaced && trash.is_on();
+        if shore.clones || keeps_old || stat.n_links != 1 || stat.size.min(target_len) < least {
+            return None;
+        }
+        let place = Place::Basis { basis: basis.again().ok()?, edits: Vec::new() };
+        Some(Self::over(shore, place, (basis, stat.size), hash, target_len))
+    }
+
+    fn over(
+        shore: &Shore,
+        place: Place,
+        (basis, len): (&File, u64),
+        hash: Option<ContentHash>,
+        target_len: u64,
+    ) -> Self {
         let groups = hash.and_then(|hash| believed(shore, basis, hash));
         if groups.is_none() {
-            tracing::debug!("a clone is read whole: its group tree is not known, or the basis changed");
+            tracing::debug!("what stands is read whole: its group tree is not known, or the basis changed");
         }
-        let len = file.stat()?.size;
-        Ok(Some(Self { len, target_len, groups, buffer: Vec::new() }))
+        Self { place, len, target_len, groups, buffer: Vec::new() }
+    }
+
+    /// Whether the basis stays where it is.
+    pub fn is_in_place(&self) -> bool {
+        matches!(self.place, Place::Basis { .. })
+    }
+
+    /// Notes that a range is another than in the basis.
+    pub fn wrote(&mut self, offset: u64, len: u64, kind: EditKind) {
+        let Place::Basis { edits, .. } = &mut self.place else { return };
+        match edits.last_mut() {
+            Some(last) if last.kind == kind && last.offset + last.len == offset => last.len += len,
+            _ if len > 0 => edits.push(Edit { offset, len, kind }),
+            _ => {}
+        }
+    }
+
+    /// What is to be written over the file of this stat; `None` for a clone.
+    pub fn overlay(&self, path: &RelPath, meta: &Meta) -> Option<(Overlay, Stat)> {
+        let Place::Basis { basis, edits } = &self.place else { return None };
+        let (path, before) = (path.clone(), *basis.opened());
+        let (ino, size, meta) = (before.ino, self.target_len, *meta);
+        Some((Overlay { path, ino, size, meta, edits: edits.clone() }, before))
+    }
+
+    /// Copies what only stands in the basis into the stage, which then is the whole target. Nobody has hashed
+    /// these copies.
+    pub fn make_whole(
+        &mut self,
+        file: &mut StagedFile,
+        stop: &dyn Fn() -> io::Result<()>,
+    ) -> Result<(), Stopped> {
+        let Place::Basis { basis, edits } = &self.place else { return Ok(()) };
+        file.cut_to(self.target_len).map_err(Stopped::Disk)?;
+        let end = Edit { offset: self.target_len.min(self.len), len: 0, kind: EditKind::Bytes };
+        let mut at = 0;
+        for edit in edits.iter().chain([&end]) {
+            while at < edit.offset {
+                stop().map_err(Stopped::Io)?;
+                self.buffer.resize((edit.offset - at).min(READ_BYTES) as usize, 0);
+                let n_read = basis.read_at(&mut self.buffer, at).map_err(Stopped::Io)?;
+                if n_read < self.buffer.len() {
+                    return Err(Stopped::Io(io::ErrorKind::UnexpectedEof.into()));
+                }
+                file.write_at(&self.buffer, at).map_err(Stopped::Disk)?;
+                at += n_read as u64;
+            }
+            at = at.max(edit.offset + edit.len);
+        }
+        file.extend_to(self.target_len).map_err(Stopped::Disk)
     }
 
     /// Goes over `len` bytes of the target from `at` on that are the clone's, and hashes them; `false`, and
@@ -74,11 +165,17 @@ impl Standing {
             }
             let n = self.n_to_read(here, end);
             self.buffer.resize(n, 0);
-            match file.read_at(&mut self.buffer, here) {
-                Ok(n_read) if n_read == n => indexer.update(&self.buffer),
-                Ok(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Err(error) => return Ok(Err(error)),
+            let n_read = match &self.place {
+                Place::Stage => match file.read_at(&mut self.buffer, here) {
+                    Ok(n_read) => n_read,
+                    Err(error) => return Ok(Err(error)),
+                },
+                Place::Basis { basis, .. } => basis.read_at(&mut self.buffer, here)?,
+            };
+            if n_read < n {
+                return Err(io::ErrorKind::UnexpectedEof.into());
             }
+            indexer.update(&self.buffer);
             here += n as u64;
         }
         Ok(file.skip(len).map(|()| true))

@@ -1,6 +1,7 @@
 //! Facts of this room, shown on real directories.
 
 mod destination;
+mod overwrite;
 mod races;
 mod read;
 mod scan;

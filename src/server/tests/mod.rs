@@ -1,14 +1,15 @@
 //! Facts of this room, shown on real file systems.
 
 mod clones;
+mod in_place;
 
-use super::options::{Found, TrashOptions};
+use super::options::{Found, Making};
 use super::shore::Shore;
 use super::stage::{Ready, Sealed, Stage};
 use crate::delta::ops::Op;
 use crate::model::{Content, ContentHash, Kind, Leaf, Meta, RelPath, Time};
 use crate::proto::message::Refusal;
-use crate::proto::receiver::{BasisRef, Offer, Staged};
+use crate::proto::receiver::{BasisRef, Expect, Offer, Staged, Step};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -68,18 +69,25 @@ impl Dest {
     fn plain() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let at = dir.path().join("dest");
-        Self::open(dir, None, &at)
+        Self::open(dir, None, &at, Making::default())
+    }
+
+    /// The same, made in another way.
+    fn making(making: Making) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().join("dest");
+        Self::open(dir, None, &at, making)
     }
 
     fn mounted(kind: &str) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let mount = Mount::new(dir.path(), kind)?;
         let at = dir.path().join("at/dest");
-        Some(Self::open(dir, Some(mount), &at))
+        Some(Self::open(dir, Some(mount), &at, Making::default()))
     }
 
-    fn open(dir: TempDir, mount: Option<Mount>, at: &Path) -> Self {
-        let shore = Shore::open(at, Found::Adopt, TrashOptions::default(), None, None).unwrap();
+    fn open(dir: TempDir, mount: Option<Mount>, at: &Path, making: Making) -> Self {
+        let shore = Shore::open(at, Found::Adopt, making, None, None).unwrap();
         Self { shore, stage: Stage::new(Arc::default()), n_changes: 0, _mount: mount, _dir: dir }
     }
 
@@ -100,10 +108,21 @@ impl Dest {
 
     /// Stages a target of these ops.
     fn stage(&mut self, bases: &[BasisRef], target: &[u8], ops: &[Op]) -> Result<Sealed, Refusal> {
+        self.stage_at("target", bases, target, ops)
+    }
+
+    /// The same, offered for a path.
+    fn stage_at(
+        &mut self,
+        name: &str,
+        bases: &[BasisRef],
+        target: &[u8],
+        ops: &[Op],
+    ) -> Result<Sealed, Refusal> {
         self.n_changes += 1;
         let id = self.n_changes;
         let (size, hash) = (target.len() as u64, ContentHash::of(target));
-        let offer = Offer { path: path("target"), size, hash };
+        let offer = Offer { path: path(name), size, hash };
         self.stage.open(&self.shore, id, &offer, bases, None)?;
         self.stage.write(id, 0, ops)?;
         self.stage.seal(&self.shore, id, hash)
@@ -125,6 +144,19 @@ impl Dest {
         self.shore.known.learn(&stat, hash);
         assert!(std::fs::read(self.at(name)).unwrap() == target, "{name}");
         counts
+    }
+
+    /// Bytes in the stage, holes not counted.
+    fn n_staged_bytes(&self) -> u64 {
+        self.stage.n_written(self.n_changes).unwrap()
+    }
+
+    /// Commits what was staged last.
+    fn commit(&mut self, name: &str) -> Result<(), Refusal> {
+        let staged = Staged { id: self.n_changes, index: 0 };
+        let (path, meta) = (path(name), meta(self.n_changes));
+        let step = Step::Install { staged, path, meta, expect: Expect::Nothing };
+        super::commit::commit(&self.shore, &mut self.stage, vec![step], &[]).remove(0)
     }
 
     /// Puts a file of literals.
