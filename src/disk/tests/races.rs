@@ -26,6 +26,8 @@ struct Yard {
     destination: Destination,
     inner: PathBuf,
     outer: PathBuf,
+    /// The directory inside that flips.
+    home: fs::File,
 }
 
 /// Everything that an operation could have changed outside.
@@ -44,8 +46,9 @@ impl Yard {
             fs::write(outer.join(name), SECRET).unwrap();
         }
         symlink(&outer, inner.join("other")).unwrap();
+        let home = fs::File::open(inner.join("flips")).unwrap();
         let destination = Destination::open(root(&inner), [7; 16]).unwrap();
-        Self { _dir: dir, destination, inner, outer }
+        Self { _dir: dir, destination, inner, outer, home }
     }
 
     fn outside(&self) -> Outside {
@@ -102,14 +105,9 @@ fn until_moved(yard: &Yard, from: &str, to: &str) {
     }
 }
 
-/// Sees to it that a path is free again, by names that only this test knows.
+/// Moves an entry back into the directory that flips, by its descriptor: its name may lead outside at any moment.
 fn put_back(yard: &Yard, from: &str, to: &str) {
-    for top in ["flips", "other"] {
-        let top = yard.inner.join(top);
-        if fs::symlink_metadata(&top).is_ok_and(|meta| meta.is_dir()) {
-            let _ = fs::rename(yard.inner.join(from), top.join(to));
-        }
-    }
+    let _ = renameat_with(CWD, yard.inner.join(from), &yard.home, to, RenameFlags::empty());
 }
 
 #[test]
