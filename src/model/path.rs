@@ -34,7 +34,7 @@ pub enum PathError {
 
 /// The name of one entry: 1 to 255 bytes, no slash, no NUL, not `.` or `..`.
 ///
-/// Most names are short, and a large tree is mostly names: up to [`SHORT_BYTES`] they need no place of
+/// Most names are short, and a large tree is mostly names: up to `SHORT_BYTES` they need no place of
 /// their own.
 #[derive(Clone)]
 pub struct Name(Held);
