@@ -2,10 +2,14 @@
 //! it is in step unless the last root it was told is that of its source.
 #![no_main]
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use libfuzzer_sys::fuzz_target;
 use strait::delta::ops::Op;
 use strait::model::limits::OP_BYTES;
 use strait::model::{Kind, Tree};
+use strait::plan::guard::RootChange;
 use strait::plan::scope::Scope;
 use strait::proto::message::{Down, PackBody, RootReason, RootState, Up};
 use strait::proto::sender::{Action, Ask, Config, DeltaFrame, Ending, News, Sender, Source, Unready};
@@ -27,6 +31,17 @@ struct Yard {
     told: Option<strait::model::ContentHash>,
 }
 
+/// A source of which everything was read, under the root that it always had.
+fn whole(tree: &Tree) -> Source {
+    Source {
+        tree: tree.clone(),
+        untouched: BTreeSet::new(),
+        is_listed: true,
+        seen_gone: Arc::default(),
+        root: RootChange::None,
+    }
+}
+
 fuzz_target!(|bytes: &[u8]| {
     let mut draw = Draw::new(bytes);
     let scope = Scope::new(draw.byte() & 1 == 1, &[]).expect("no patterns");
@@ -34,12 +49,14 @@ fuzz_target!(|bytes: &[u8]| {
         client: [2; 16],
         process: [3; 16],
         name: "fuzz".into(),
+        source_id: draw.seldom(2).then_some([4; 16]),
         scope: scope.clone(),
         ticket: None,
         dry_run: draw.seldom(16),
         no_delete: draw.seldom(8),
         allow_mass_delete: draw.byte() & 1 == 1,
         once: draw.byte() & 1 == 1,
+        max_staleness_ms: 10_000,
     };
     let mut yard = Yard {
         sender: Sender::new(config, 0),
@@ -79,7 +96,7 @@ fuzz_target!(|bytes: &[u8]| {
 
 impl Yard {
     fn greet(&mut self, draw: &mut Draw) {
-        self.sender.source(Source { tree: self.source.clone(), ..Source::default() }, 0);
+        self.sender.source(whole(&self.source), 0);
         let welcome = Down::Welcome(Box::new(draw.welcome()));
         let _ = self.sender.receive(welcome, 0);
         self.sender.acknowledged(if draw.byte() & 1 == 1 { Some(draw.tree(true)) } else { None }, 0);
@@ -154,9 +171,11 @@ impl Yard {
             Action::Pull { id } => match draw.below(5) {
                 0 => sender.finished(id, now_ms),
                 1 => sender.unready(id, Unready::Changed, now_ms),
-                2 => sender.ask(id, Ask::Groups { level: 0, first: 0, n: 9 }),
-                3 => sender
-                    .ask(id, Ask::Signature { ranges: vec![(0, 100)], block_bytes: 509, strong_bytes: 8 }),
+                2 => sender.ask(id, Ask::Groups { of: None, level: 0, first: 0, n: 9 }),
+                3 => sender.ask(
+                    id,
+                    Ask::Signature { of: None, ranges: vec![(0, 100)], block_bytes: 509, strong_bytes: 8 },
+                ),
                 _ => {
                     let ops = vec![Op::Literal(vec![1; draw.size().min(OP_BYTES as u64) as usize])];
                     sender.frame(id, DeltaFrame { at: 0, ops }, now_ms);
@@ -167,9 +186,14 @@ impl Yard {
                 if draw.byte() & 1 == 1 {
                     self.source = draw.tree(true);
                 }
-                let is_suspect = draw.seldom(8);
+                let root = match draw.below(8) {
+                    0 => RootChange::Replaced,
+                    1 => RootChange::OtherDevice,
+                    _ => RootChange::None,
+                };
                 let untouched = draw.some(2, Draw::path).into_iter().collect();
-                let source = Source { tree: self.source.clone(), is_suspect, untouched, ..Source::default() };
+                let is_listed = !draw.seldom(8);
+                let source = Source { untouched, is_listed, root, ..whole(&self.source) };
                 sender.source(source, now_ms);
             }
             _ => {}
