@@ -14,6 +14,8 @@ pub struct Tally {
     /// What each step of the group in progress counts as.
     pending: Vec<Count>,
     since: Option<Instant>,
+    /// When the last group of it was made.
+    until: Option<Instant>,
     traffic: Arc<Traffic>,
     wire_before: (u64, u64),
     client: String,
@@ -34,6 +36,7 @@ impl Tally {
             received: Received::default(),
             pending: Vec::new(),
             since: None,
+            until: None,
             traffic,
             wire_before: (0, 0),
             client,
@@ -50,6 +53,7 @@ impl Tally {
 
     /// Counts what became of the group.
     pub fn committed(&mut self, results: &[Result<(), Refusal>]) {
+        self.until = Some(Instant::now());
         for (count, result) in self.pending.drain(..).zip(results) {
             if result.is_err() {
                 continue;
@@ -72,12 +76,13 @@ impl Tally {
     pub fn take(&mut self, root: Option<ContentHash>) -> Received {
         let (received, sent) = (self.traffic.received.counts().wire, self.traffic.sent.counts().wire);
         let (received_before, sent_before) = std::mem::replace(&mut self.wire_before, (received, sent));
-        let elapsed_ms = self.since.take().map_or(0, |since| since.elapsed().as_millis() as u64);
+        // It is told after a while of quiet, which does not count.
+        let elapsed = self.since.take().zip(self.until.take()).map(|(since, until)| until - since);
         Received {
             client: self.client.clone(),
             wire_received: received - received_before,
             wire_sent: sent - sent_before,
-            elapsed_ms,
+            elapsed_ms: elapsed.map_or(0, |elapsed| elapsed.as_millis() as u64),
             root: root.map(|root| root.to_string()).unwrap_or_default(),
             ..std::mem::take(&mut self.received)
         }
