@@ -1,8 +1,10 @@
 //! Answers to questions about contents: group hashes and block signatures of a basis.
 
+use super::bases::{open_file, read_full};
 use super::holdings::Holdings;
+use super::packs::read_small;
 use super::shore::Shore;
-use super::stage::{Stage, open_file, read_full, read_small};
+use super::stage::Stage;
 use crate::delta::blocks::{RangeSignature, entry_bytes};
 use crate::delta::chunks::ChunkMap;
 use crate::delta::find::Finder;

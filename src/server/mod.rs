@@ -6,6 +6,7 @@
 
 pub mod aside;
 mod asks;
+mod bases;
 mod commit;
 pub mod confine;
 pub mod contents;
@@ -17,10 +18,12 @@ mod lease;
 mod listen;
 pub mod options;
 mod over;
+mod packs;
 mod partials;
 mod refusal;
 mod session;
 mod shore;
+mod sink;
 pub mod snapshots;
 mod space;
 mod stage;

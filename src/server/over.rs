@@ -2,7 +2,8 @@
 //! the same file any more, is made whole first.
 
 use super::refusal::refusal_of_stage;
-use super::stage::{Ready, Stop, index_staged};
+use super::sink::{Stop, index_staged};
+use super::stage::Ready;
 use super::standing::{Standing, Stopped};
 use crate::disk::{Destination, OverwriteError, Stat};
 use crate::model::{Meta, RelPath, Tag};

@@ -1,54 +1,24 @@
 //! Staging: transfers and packs become files in the stage, hashed while they are written.
 
+use super::bases::{OpenBases, open_file};
 use super::filling::{Filling, store_whole, stored_reader};
 use super::over::refusal_of;
+use super::packs::{packed_bytes, stage_small};
 use super::refusal::{refusal_of_rebuild, refusal_of_stage};
 use super::shore::Shore;
+use super::sink::{StageSink, Stop, index_staged};
 use super::standing::Standing;
 use crate::delta::groups::GroupTree;
-use crate::delta::index::{ContentIndex, Indexer};
 use crate::delta::ops::{Op, PartialName};
-use crate::delta::rebuild::{Bases, Sink, rebuild};
-use crate::delta::small;
-use crate::disk::{Destination, DestinationError, EditKind, File, Ledger, StagedFile};
-use crate::model::limits::{GIB, MIB, MISMATCH_HASHES, PACK_FILE_BYTES};
-use crate::model::{ContentHash, Leaf, Meta, RelPath};
-use crate::net::squeeze::expand_over;
-use crate::proto::message::{ChangeId, PackBody, Refusal};
+use crate::delta::rebuild::rebuild;
+use crate::disk::{Destination, DestinationError, File, Ledger, StagedFile};
+use crate::model::limits::MISMATCH_HASHES;
+use crate::model::{ContentHash, Meta};
+use crate::proto::message::{ChangeId, Refusal};
 use crate::proto::receiver::{BasisRef, Offer, PackedFile, RESUMED, Staged};
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
-
-/// Pieces from here on are hashed on one core while another writes them.
-const BESIDE_BYTES: usize = MIB;
-/// Zeros that are hashed before it is looked whether the session is over.
-const ZEROS_BYTES: u64 = GIB / 16;
-
-/// What came before the end of a session is still written for so long.
-const DRAIN: Duration = Duration::from_secs(5);
-
-/// Whether work on a huge file is to end in the middle.
-#[derive(Clone)]
-pub struct Stop {
-    /// The session is over.
-    flag: Arc<AtomicBool>,
-    /// What it brought is written until then.
-    until: Option<Instant>,
-}
-
-impl Stop {
-    fn is_raised(&self) -> bool {
-        self.flag.load(Ordering::Relaxed) && self.until.is_none_or(|until| Instant::now() >= until)
-    }
-
-    /// An error when it is.
-    pub fn go_on(&self) -> io::Result<()> {
-        if self.is_raised() { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
-    }
-}
+use std::sync::atomic::AtomicBool;
 
 /// What came of sealing a transfer.
 pub enum Sealed {
@@ -70,13 +40,6 @@ pub struct Ready {
     pub standing: Option<Standing>,
 }
 
-#[derive(Default)]
-struct OpenBases {
-    files: Vec<File>,
-    /// Holes of the first few bases, as they are asked for.
-    holes: Vec<Vec<(u64, u64)>>,
-}
-
 /// Everything staged for one session.
 pub struct Stage {
     stop: Stop,
@@ -90,9 +53,8 @@ pub struct Stage {
 
 impl Stage {
     pub fn new(stop: Arc<AtomicBool>) -> Self {
-        let stop = Stop { flag: stop, until: None };
         Self {
-            stop,
+            stop: Stop::new(stop),
             filling: BTreeMap::new(),
             kept: BTreeMap::new(),
             whole: BTreeMap::new(),
@@ -102,7 +64,7 @@ impl Stage {
 
     /// The session is over: what is written of that which came goes on for a moment.
     pub fn drain(&mut self) {
-        self.stop.until.get_or_insert_with(|| Instant::now() + DRAIN);
+        self.stop.put_off();
     }
 
     /// What ends the work on a huge file.
@@ -151,7 +113,7 @@ impl Stage {
                 filling.ledger = None;
             }
         }
-        self.filling.insert(id, (filling, OpenBases { files: open, holes: Vec::new() }));
+        self.filling.insert(id, (filling, OpenBases::new(open)));
         Ok(())
     }
 
@@ -357,221 +319,4 @@ impl Stage {
             store_whole(shore, file, ledger, groups.as_ref().map_or(&[], GroupTree::values));
         }
     }
-}
-
-/// Opens a basis of a packed file, which is never a partial.
-fn open_named(destination: &Destination, basis: &BasisRef) -> Option<File> {
-    match basis {
-        BasisRef::File { path, leaf } => open_file(destination, path, leaf),
-        BasisRef::Partial { .. } => None,
-    }
-}
-
-/// Opens a file if it is still what the tree says.
-pub fn open_file(destination: &Destination, path: &RelPath, leaf: &Leaf) -> Option<File> {
-    let file = destination.root().open_file(path).ok()?;
-    let stat = file.opened();
-    let is_same = stat.size == leaf.size && stat.mtime == leaf.meta.mtime;
-    is_same.then_some(file)
-}
-
-fn packed_bytes(destination: &Destination, file: &PackedFile) -> Result<Vec<u8>, Refusal> {
-    match (&file.body, &file.basis) {
-        (PackBody::Whole(bytes), _) => Ok(bytes.clone()),
-        (PackBody::Same { .. }, Some(basis)) => {
-            let open = open_named(destination, basis).ok_or(Refusal::BasisGone { index: 0 })?;
-            let mut bytes = vec![0; file.size as usize];
-            let n = read_full(&open, &mut bytes, 0).map_err(|_| Refusal::BasisGone { index: 0 })?;
-            if n == bytes.len() { Ok(bytes) } else { Err(Refusal::BasisGone { index: 0 }) }
-        }
-        (PackBody::Over(frame), Some(basis)) => {
-            let prefix = read_small(destination, basis)?;
-            expand_over(&prefix, frame, file.size as usize).ok_or(Refusal::BasisGone { index: 0 })
-        }
-        (PackBody::Runs(runs), Some(basis)) => {
-            let held = read_small(destination, basis)?;
-            small::rebuild(&held, runs, file.size as usize).ok_or(Refusal::HashDiffers)
-        }
-        _ => Err(Refusal::Limit),
-    }
-}
-
-/// A small file that the destination holds, whole.
-pub fn read_small(destination: &Destination, basis: &BasisRef) -> Result<Vec<u8>, Refusal> {
-    let gone = || Refusal::BasisGone { index: 0 };
-    let open = open_named(destination, basis).ok_or_else(gone)?;
-    // The machine takes no basis that is longer than a packed file.
-    let mut content = vec![0; basis.size().min(PACK_FILE_BYTES) as usize];
-    let n = read_full(&open, &mut content, 0).map_err(|_| gone())?;
-    content.truncate(n);
-    Ok(content)
-}
-
-fn stage_small(destination: &Destination, bytes: &[u8]) -> Result<u64, DestinationError> {
-    let number = destination.own().next_number();
-    let mut file = StagedFile::create(destination.own(), number)?;
-    file.write(bytes)?;
-    file.keep()?;
-    Ok(number)
-}
-
-/// Reads until the buffer is full or the file ends.
-pub fn read_full(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    let mut n = 0;
-    while n < buffer.len() {
-        match file.read_at(&mut buffer[n..], offset + n as u64)? {
-            0 => break,
-            more => n += more,
-        }
-    }
-    Ok(n)
-}
-
-/// Hashes a staged file from what is there.
-pub fn index_staged(file: &mut StagedFile, stop: &Stop) -> Result<ContentIndex, Refusal> {
-    let mut indexer = Indexer::hash_only();
-    let mut buffer = vec![0; MIB];
-    let mut at = 0;
-    loop {
-        if stop.is_raised() {
-            return Err(Refusal::Cancelled);
-        }
-        let n = file.read_at(&mut buffer, at).map_err(|error| refusal_of_stage(&error))?;
-        if n == 0 {
-            return Ok(indexer.finish());
-        }
-        indexer.update(&buffer[..n]);
-        at += n as u64;
-    }
-}
-
-impl Bases for OpenBases {
-    fn len(&self, basis: u32) -> Option<u64> {
-        self.files.get(basis as usize).map(|file| file.opened().size)
-    }
-
-    fn hole_at(&mut self, basis: u32, offset: u64) -> u64 {
-        while self.holes.len() <= basis as usize && self.holes.len() < self.files.len() {
-            let file = &self.files[self.holes.len()];
-            let holes = if file.opened().has_holes() { file.holes().unwrap_or_default() } else { Vec::new() };
-            self.holes.push(holes);
-        }
-        let Some(holes) = self.holes.get(basis as usize) else { return 0 };
-        let next = holes.partition_point(|(at, len)| at + len <= offset);
-        let hole = holes.get(next).filter(|(at, _)| *at <= offset);
-        hole.map_or(0, |(at, len)| at + len - offset)
-    }
-
-    fn read_at(&mut self, basis: u32, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        match self.files.get(basis as usize) {
-            Some(file) => file.read_at(buf, offset),
-            None => Ok(0),
-        }
-    }
-
-    fn expand(&self, prefix: &[u8], frame: &[u8], target_bytes: usize) -> Option<Vec<u8>> {
-        expand_over(prefix, frame, target_bytes)
-    }
-}
-
-/// Writes to the stage, and to the index while everything comes in order.
-struct StageSink<'s> {
-    file: &'s mut StagedFile,
-    indexer: Option<&'s mut Indexer>,
-    standing: Option<&'s mut Standing>,
-    at: u64,
-    failed: Option<DestinationError>,
-    stop: &'s Stop,
-}
-
-impl StageSink<'_> {
-    fn check_stop(&self) -> io::Result<()> {
-        if self.stop.is_raised() { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
-    }
-
-    fn done(&mut self, result: Result<(), DestinationError>, len: u64) -> io::Result<()> {
-        self.at += len;
-        result.map_err(|error| {
-            self.failed = Some(error);
-            io::ErrorKind::Other.into()
-        })
-    }
-}
-
-impl Sink for StageSink<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.check_stop()?;
-        let result = match &mut self.indexer {
-            Some(indexer) => index_and_write(indexer, self.file, bytes),
-            None => self.file.write_at(bytes, self.at),
-        };
-        if let Some(standing) = &mut self.standing {
-            standing.wrote(self.at, bytes.len() as u64, EditKind::Bytes);
-        }
-        self.done(result, bytes.len() as u64)
-    }
-
-    fn zeros(&mut self, len: u64) -> io::Result<()> {
-        let result = match &mut self.indexer {
-            Some(indexer) => {
-                let mut left = len;
-                while left > 0 {
-                    // Hashing zeros takes its time too.
-                    if self.stop.is_raised() {
-                        return Err(io::ErrorKind::Interrupted.into());
-                    }
-                    indexer.update_zeros(left.min(ZEROS_BYTES));
-                    left -= left.min(ZEROS_BYTES);
-                }
-                if let Some(standing) = &mut self.standing {
-                    standing.wrote(self.at, len, EditKind::Zeros);
-                }
-                self.file.zeros(len)
-            }
-            None => write_zeros_at(self.file, self.at, len, self.stop),
-        };
-        self.done(result, len)
-    }
-
-    fn keep(&mut self, len: u64) -> io::Result<bool> {
-        let (Some(standing), Some(indexer)) = (&mut self.standing, &mut self.indexer) else {
-            return Ok(false);
-        };
-        let stop = self.stop;
-        let check_stop = || if stop.is_raised() { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) };
-        match standing.keep(self.file, indexer, (self.at, len), &check_stop)? {
-            Ok(false) => Ok(false),
-            Ok(true) => self.done(Ok(()), len).map(|()| true),
-            Err(error) => self.done(Err(error), 0).map(|()| true),
-        }
-    }
-}
-
-/// Hashes and writes, long pieces on two cores.
-fn index_and_write(
-    indexer: &mut Indexer,
-    file: &mut StagedFile,
-    bytes: &[u8],
-) -> Result<(), DestinationError> {
-    if bytes.len() < BESIDE_BYTES {
-        indexer.update(bytes);
-        return file.write(bytes);
-    }
-    std::thread::scope(|scope| {
-        let hashing = scope.spawn(|| indexer.update_alone(bytes));
-        let written = file.write(bytes);
-        hashing.join().expect("hashing does not panic");
-        written
-    })
-}
-
-fn write_zeros_at(file: &mut StagedFile, at: u64, len: u64, stop: &Stop) -> Result<(), DestinationError> {
-    let zeros = vec![0; MIB.min(len as usize)];
-    let mut done = 0;
-    while done < len && !stop.is_raised() {
-        let n = (len - done).min(zeros.len() as u64);
-        file.write_at(&zeros[..n as usize], at + done)?;
-        done += n;
-    }
-    Ok(())
 }

@@ -1,0 +1,162 @@
+//! Where rebuilt bytes go: into the stage, hashed on their way.
+
+use super::refusal::refusal_of_stage;
+use super::standing::Standing;
+use crate::delta::index::{ContentIndex, Indexer};
+use crate::delta::rebuild::Sink;
+use crate::disk::{DestinationError, EditKind, StagedFile};
+use crate::model::limits::{GIB, MIB};
+use crate::proto::message::Refusal;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Pieces from here on are hashed on one core while another writes them.
+const BESIDE_BYTES: usize = MIB;
+/// Zeros that are hashed before it is looked whether the session is over.
+const ZEROS_BYTES: u64 = GIB / 16;
+
+/// Whether work on a huge file is to end in the middle.
+#[derive(Clone)]
+pub struct Stop {
+    /// The session is over.
+    flag: Arc<AtomicBool>,
+    /// What it brought is written until then.
+    until: Option<Instant>,
+}
+
+impl Stop {
+    pub fn new(flag: Arc<AtomicBool>) -> Self {
+        Self { flag, until: None }
+    }
+
+    /// Lets what came before the end be written, for a moment after the first call.
+    pub fn put_off(&mut self) {
+        self.until.get_or_insert_with(|| Instant::now() + DRAIN);
+    }
+
+    fn is_raised(&self) -> bool {
+        self.flag.load(Ordering::Relaxed) && self.until.is_none_or(|until| Instant::now() >= until)
+    }
+
+    /// An error when it is.
+    pub fn go_on(&self) -> io::Result<()> {
+        if self.is_raised() { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+    }
+}
+
+/// What came before the end of a session is still written for so long.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Writes to the stage, and to the index while everything comes in order.
+pub struct StageSink<'s> {
+    pub file: &'s mut StagedFile,
+    pub indexer: Option<&'s mut Indexer>,
+    pub standing: Option<&'s mut Standing>,
+    pub at: u64,
+    pub failed: Option<DestinationError>,
+    pub stop: &'s Stop,
+}
+
+impl StageSink<'_> {
+    fn done(&mut self, result: Result<(), DestinationError>, len: u64) -> io::Result<()> {
+        self.at += len;
+        result.map_err(|error| {
+            self.failed = Some(error);
+            io::ErrorKind::Other.into()
+        })
+    }
+}
+
+impl Sink for StageSink<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stop.go_on()?;
+        let result = match &mut self.indexer {
+            Some(indexer) => index_and_write(indexer, self.file, bytes),
+            None => self.file.write_at(bytes, self.at),
+        };
+        if let Some(standing) = &mut self.standing {
+            standing.wrote(self.at, bytes.len() as u64, EditKind::Bytes);
+        }
+        self.done(result, bytes.len() as u64)
+    }
+
+    fn zeros(&mut self, len: u64) -> io::Result<()> {
+        let result = match &mut self.indexer {
+            Some(indexer) => {
+                let mut left = len;
+                while left > 0 {
+                    // Hashing zeros takes its time too.
+                    self.stop.go_on()?;
+                    indexer.update_zeros(left.min(ZEROS_BYTES));
+                    left -= left.min(ZEROS_BYTES);
+                }
+                if let Some(standing) = &mut self.standing {
+                    standing.wrote(self.at, len, EditKind::Zeros);
+                }
+                self.file.zeros(len)
+            }
+            None => write_zeros_at(self.file, self.at, len, self.stop),
+        };
+        self.done(result, len)
+    }
+
+    fn keep(&mut self, len: u64) -> io::Result<bool> {
+        let (Some(standing), Some(indexer)) = (&mut self.standing, &mut self.indexer) else {
+            return Ok(false);
+        };
+        let stop = self.stop;
+        match standing.keep(self.file, indexer, (self.at, len), &|| stop.go_on())? {
+            Ok(false) => Ok(false),
+            Ok(true) => self.done(Ok(()), len).map(|()| true),
+            Err(error) => self.done(Err(error), 0).map(|()| true),
+        }
+    }
+}
+
+/// Hashes and writes, long pieces on two cores.
+fn index_and_write(
+    indexer: &mut Indexer,
+    file: &mut StagedFile,
+    bytes: &[u8],
+) -> Result<(), DestinationError> {
+    if bytes.len() < BESIDE_BYTES {
+        indexer.update(bytes);
+        return file.write(bytes);
+    }
+    std::thread::scope(|scope| {
+        let hashing = scope.spawn(|| indexer.update_alone(bytes));
+        let written = file.write(bytes);
+        hashing.join().expect("hashing does not panic");
+        written
+    })
+}
+
+fn write_zeros_at(file: &mut StagedFile, at: u64, len: u64, stop: &Stop) -> Result<(), DestinationError> {
+    let zeros = vec![0; MIB.min(len as usize)];
+    let mut done = 0;
+    while done < len && !stop.is_raised() {
+        let n = (len - done).min(zeros.len() as u64);
+        file.write_at(&zeros[..n as usize], at + done)?;
+        done += n;
+    }
+    Ok(())
+}
+/// Hashes a staged file from what is there.
+pub fn index_staged(file: &mut StagedFile, stop: &Stop) -> Result<ContentIndex, Refusal> {
+    let mut indexer = Indexer::hash_only();
+    let mut buffer = vec![0; MIB];
+    let mut at = 0;
+    loop {
+        if stop.is_raised() {
+            return Err(Refusal::Cancelled);
+        }
+        let n = file.read_at(&mut buffer, at).map_err(|error| refusal_of_stage(&error))?;
+        if n == 0 {
+            return Ok(indexer.finish());
+        }
+        indexer.update(&buffer[..n]);
+        at += n as u64;
+    }
+}
