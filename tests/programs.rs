@@ -19,6 +19,8 @@ mod moves;
 mod options;
 #[path = "programs/serve.rs"]
 mod serve;
+#[path = "programs/status.rs"]
+mod status;
 #[path = "programs/watch.rs"]
 mod watch;
 #[path = "programs/ways.rs"]

@@ -5,7 +5,6 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
@@ -13,11 +12,12 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use super::receiving::{Authorised, FoundArgs, MakingArgs, Trash};
+use super::sending::{Push, Send, StatusArgs};
 use super::words::{self, Place};
 use crate::client::event::Outcome;
-use crate::client::options::{ClientOptions, Destination, Once, ShadowSize};
+use crate::client::options::{ClientOptions, Destination, Once};
 use crate::server::aside::Aside;
-use crate::server::options::{Found, ServerOptions};
+use crate::server::options::ServerOptions;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -37,6 +37,8 @@ pub enum Command {
     Send(ClientOptions),
     /// Print the public key of this identity, or of the user's own.
     Key(Option<PathBuf>),
+    /// How this source and destination stand, or all.
+    Status(Option<(PathBuf, Destination)>),
     /// `trash` and `authorized`.
     Aside(Aside),
 }
@@ -145,6 +147,9 @@ enum Verb {
     /// Bring DEST in step with SRC once, verify and exit
     #[command(after_help = EXIT_CODES)]
     Push(Push),
+    /// Tell how far behind this user's pushes and watches are, or one of them
+    #[command(after_help = EXIT_CODES)]
+    Status(StatusArgs),
     /// Print this side's public key, for --authorize and --server-key
     #[command(after_help = EXIT_CODES)]
     Key(Key),
@@ -164,6 +169,7 @@ impl Verb {
             Verb::Push(Push { send, dry_run }) => {
                 Command::Send(send.options(if dry_run { Once::DryRun } else { Once::Push }, given)?)
             }
+            Verb::Status(status) => Command::Status(status.asked(given)?),
             Verb::Key(key) => Command::Key(key.identity),
             Verb::Trash(trash) => trash.command(),
             Verb::Authorized(authorised) => authorised.command(),
@@ -232,138 +238,6 @@ impl Serve {
 }
 
 #[derive(Args)]
-struct Push {
-    #[command(flatten)]
-    send: Send,
-
-    /// List what would change and be deleted; send nothing
-    #[arg(short = 'n', long)]
-    dry_run: bool,
-}
-
-#[derive(Args)]
-struct Send {
-    /// The directory whose contents are sent, with or without a trailing slash
-    src: PathBuf,
-
-    /// A local path, or [user@]host:path over ssh; left out: the server at --host and --port
-    dest: Option<OsString>,
-
-    /// Where `strait serve` listens
-    #[arg(long, default_value = "localhost", value_parser = words::parse_host)]
-    host: String,
-
-    /// The port it listens at
-    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u16).range(1..))]
-    port: u16,
-
-    /// Send names that begin with a dot too
-    #[arg(short = 'a', long)]
-    include_hidden: bool,
-
-    /// Leave out what matches (syntax of .gitignore); such names at DEST are left alone; may be given again
-    #[arg(long, value_name = "PATTERN")]
-    exclude: Vec<String>,
-
-    /// Send at most this much a second, for example 500K or 2M
-    #[arg(long, value_name = "RATE", value_parser = words::parse_rate)]
-    bwlimit: Option<u64>,
-
-    /// Command that reaches the other machine, instead of `ssh`
-    #[arg(long, value_name = "COMMAND", value_parser = words::parse_rsh)]
-    rsh: Option<String>,
-
-    #[command(flatten)]
-    found: FoundArgs,
-
-    #[command(flatten)]
-    making: MakingArgs,
-
-    /// One-time ticket that `strait serve` printed; better in STRAIT_TICKET, where `ps` does not show it
-    #[arg(long, env = "STRAIT_TICKET", hide_env_values = true, value_parser = NonEmptyStringValueParser::new())]
-    ticket: Option<String>,
-
-    /// Accept only the server with this public key, as its `strait key` prints it
-    #[arg(long, value_name = "KEY", value_parser = NonEmptyStringValueParser::new())]
-    server_key: Option<String>,
-
-    #[command(flatten)]
-    keys: KeyArgs,
-
-    /// Let a pass through that deletes surprisingly much
-    #[arg(long, conflicts_with = "no_delete")]
-    allow_mass_delete: bool,
-
-    /// Never delete anything at DEST
-    #[arg(long)]
-    no_delete: bool,
-
-    /// Disk for copies of what DEST holds, squeezed, so that changes to it travel as the least difference, for
-    /// example 20G; 0 for none. Without it: on slow links, the lesser of 10G and a tenth of the free space
-    #[arg(long, value_name = "SIZE", value_parser = words::parse_shadow)]
-    shadow: Option<ShadowSize>,
-
-    /// Send a file that never rests after so long, as it was at one moment: for example 500ms, 10s, 5m
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = words::parse_duration)]
-    max_staleness: Duration,
-}
-
-impl Send {
-    fn options(self, mode: Once, given: &Given) -> Result<ClientOptions, String> {
-        if self.src.as_os_str().is_empty() {
-            return Err("SRC is empty: name the directory to send".into());
-        }
-        let found = self.found.found();
-        let destination = match self.dest {
-            None => {
-                if found != Found::Refuse {
-                    return Err("--adopt and --clean are for whoever starts the receiver: give them to `strait serve`, or name a DEST".into());
-                }
-                given.none_of(
-                    &["trash_days", "trash_size", "keep_replaced", "inplace"],
-                    "is for whoever starts the receiver: give it to `strait serve`, or name a DEST",
-                )?;
-                Destination::Server { host: self.host, port: self.port }
-            }
-            Some(dest) => {
-                given.none_of(
-                    &["host", "port", "ticket", "server_key"],
-                    "is for a server that listens already: leave out either it or DEST",
-                )?;
-                match words::parse_place(dest)? {
-                    Place::Local(path) => Destination::Local(path),
-                    Place::Remote { host, path } => {
-                        let rsh = self.rsh.clone().unwrap_or_else(|| "ssh".into());
-                        Destination::Ssh { host, path, rsh }
-                    }
-                }
-            }
-        };
-        if self.rsh.is_some() && !matches!(destination, Destination::Ssh { .. }) {
-            return Err("--rsh reaches another machine: name it in DEST as [user@]host:path".into());
-        }
-        Ok(ClientOptions {
-            source: self.src,
-            destination,
-            mode,
-            hidden: self.include_hidden,
-            excludes: self.exclude,
-            found,
-            making: self.making.options(),
-            bwlimit_bytes_per_s: self.bwlimit,
-            ticket: self.ticket,
-            server_key: self.server_key,
-            identity: self.keys.identity,
-            x25519_only: self.keys.kx == Exchange::X25519,
-            allow_mass_delete: self.allow_mass_delete,
-            no_delete: self.no_delete,
-            shadow: self.shadow.unwrap_or(ShadowSize::Usual),
-            max_staleness: self.max_staleness,
-        })
-    }
-}
-
-#[derive(Args)]
 struct Key {
     /// The private key's file, instead of this user's own
     #[arg(long, value_name = "FILE", env = "STRAIT_IDENTITY")]
@@ -371,29 +245,29 @@ struct Key {
 }
 
 #[derive(Args)]
-struct KeyArgs {
+pub(super) struct KeyArgs {
     /// The private key's file, instead of this user's own
     #[arg(long, value_name = "FILE", env = "STRAIT_IDENTITY")]
-    identity: Option<PathBuf>,
+    pub identity: Option<PathBuf>,
 
     /// Key exchange; x25519 alone saves 2.3 KB a connection on the thinnest links
     #[arg(long, value_name = "EXCHANGE", default_value = "x25519mlkem768")]
-    kx: Exchange,
+    pub kx: Exchange,
 }
 
 /// The key exchanges of TLS that are offered.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Exchange {
+pub(super) enum Exchange {
     // X25519 and ML-KEM-768 together: what is recorded today stays secret from a quantum computer.
     X25519mlkem768,
     X25519,
 }
 
 /// Tells what was written on the command line from what is a default or in the environment.
-struct Given<'a>(&'a ArgMatches);
+pub(super) struct Given<'a>(&'a ArgMatches);
 
 impl Given<'_> {
-    fn none_of(&self, ids: &[&str], why_not: &str) -> Result<(), String> {
+    pub fn none_of(&self, ids: &[&str], why_not: &str) -> Result<(), String> {
         match ids.iter().find(|id| self.0.value_source(id) == Some(ValueSource::CommandLine)) {
             Some(id) => Err(format!("--{} {why_not}", id.replace('_', "-"))),
             None => Ok(()),

@@ -1,6 +1,8 @@
 //! What each command line becomes, and what is refused with which sentence.
 
 use super::*;
+use crate::client::options::ShadowSize;
+use crate::server::options::Found;
 
 fn parsed(line: &str) -> Result<Parsed, String> {
     let words = std::iter::once("strait").chain(line.split_whitespace()).map(OsString::from);
@@ -132,4 +134,18 @@ fn the_shadow_is_usual_of_a_size_or_none() {
     for word in ["2M/s", "2", "-1M", "much"] {
         assert!(refusal(&format!("push src dst --shadow={word}")).contains("write a size"), "{word}");
     }
+}
+
+#[test]
+fn status_names_what_was_sent_as_it_was_sent() {
+    let asked = |line: &str| match parsed(line).expect(line).command {
+        Command::Status(asked) => asked,
+        other => panic!("{line} became {other:?}"),
+    };
+    assert_eq!(asked("status"), None);
+    let server = Destination::Server { host: "h".into(), port: 7 };
+    assert_eq!(asked("status src --host h --port 7"), Some(("src".into(), server)));
+    assert_eq!(asked("status src dst"), Some(("src".into(), Destination::Local("dst".into()))));
+    assert!(refusal("status --port 7").contains("name SRC too"));
+    assert!(refusal("status src dst --port 7").contains("leave out either"));
 }

@@ -2,7 +2,7 @@
 
 use super::args::Loudness;
 use super::text::{count, length, moment, size, thousands};
-use crate::client::event::{Change, Event, Found, Received, Scanned, Summary, What};
+use crate::client::event::{Behind, Change, Event, Found, Received, Scanned, Stand, Status, Summary, What};
 use crate::model::path::write_escaped;
 
 /// One line and from which loudness on it is said.
@@ -18,7 +18,7 @@ pub struct Line {
 pub fn line(event: &Event) -> Option<Line> {
     use Loudness::{Each, Normal, Quiet};
     let (from, is_trouble, text) = match event {
-        Event::Progress(_) | Event::Scanning { .. } => return None,
+        Event::Progress(_) | Event::Scanning { .. } | Event::Behind(_) => return None,
         Event::Note { text } => (Normal, false, format!("note: {text}")),
         Event::Waiting { for_what, why } => (Normal, true, format!("waiting for {for_what}: {why}")),
         Event::Connected { peer } => (Normal, false, format!("connected to {peer}")),
@@ -42,6 +42,7 @@ pub fn line(event: &Event) -> Option<Line> {
         Event::CacheRebuilt { why } => {
             (Normal, true, format!("the cache is made again, which costs reading but no data: {why}"))
         }
+        Event::Status(status) => (Quiet, false, status_text(status)),
         Event::Trashed { .. } | Event::Restored { .. } | Event::Emptied { .. } | Event::Authorised { .. } => {
             (Quiet, false, aside_text(event))
         }
@@ -74,6 +75,43 @@ fn aside_text(event: &Event) -> String {
         Event::Authorised { key, note } => format!("{key}  {note}"),
         _ => String::new(),
     }
+}
+
+fn status_text(status: &Status) -> String {
+    let Status { source, destination, stand, process, .. } = status;
+    let said = match stand {
+        Stand::Starting => "not connected yet",
+        Stand::Waiting => "waiting",
+        Stand::Sending => "sending",
+        Stand::InStep => "in step",
+        Stand::Partial => "partial",
+        Stand::Held => "held",
+        Stand::Failed => "failed",
+    };
+    let mut text = format!("{source} to {destination}: {said} since {}", moment(status.since_ms));
+    if !status.why.is_empty() {
+        text += &format!(", {}", status.why);
+    }
+    if status.behind.changes > 0 {
+        text += &format!("; {}", behind_text(&status.behind));
+    }
+    match status.in_step_ms {
+        Some(_) if *stand == Stand::InStep => {}
+        Some(in_step_ms) => text += &format!("; last in step {}", moment(in_step_ms)),
+        None => text += "; never in step yet",
+    }
+    match (status.is_running, status.watches) {
+        (true, true) => format!("{text}; watched by process {process}"),
+        (true, false) => format!("{text}; pushed by process {process}"),
+        (false, true) => format!("{text}; the watch has ended, {}", moment(status.written_ms)),
+        (false, false) => text,
+    }
+}
+
+/// How far the destination is behind.
+pub fn behind_text(behind: &Behind) -> String {
+    let changes = count(behind.changes, "change", "changes");
+    format!("{changes}, {} behind for {}", size(behind.content_bytes), length(behind.oldest_ms))
 }
 
 fn escaped(text: &str) -> String {

@@ -9,6 +9,7 @@ mod lines;
 mod progress;
 mod receiving;
 mod report;
+mod sending;
 mod text;
 mod words;
 
@@ -31,6 +32,10 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> Outcome {
     let outcome = match command {
         Command::Send(options) => crate::client::run(options, reporter),
         Command::Serve(options) => crate::server::run(options, reporter),
+        Command::Status(asked) => {
+            let asked = asked.as_ref().map(|(source, destination)| (source.as_path(), destination));
+            crate::client::status::run(asked, reporter)
+        }
         Command::Aside(aside) => crate::server::aside::run(aside, reporter),
         Command::Key(identity) => match crate::client::public_key(identity.as_deref()) {
             Ok(key) => reporter.key(&key),

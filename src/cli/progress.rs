@@ -6,8 +6,9 @@ use std::collections::VecDeque;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::lines::behind_text;
 use super::text::{count, length, percent, rate, size, thousands};
-use crate::client::event::{Event, Progress};
+use crate::client::event::{Behind, Event, Progress};
 
 /// Nothing is drawn for work that ends sooner.
 const SILENT_MS: u64 = 1_000;
@@ -23,6 +24,7 @@ pub struct Meter {
     stage: Stage,
     /// (time, content bytes done), oldest first.
     samples: VecDeque<(u64, u64)>,
+    behind: Behind,
 }
 
 #[derive(Debug, Default)]
@@ -35,6 +37,8 @@ enum Stage {
         bytes_to_hash: u64,
     },
     Sending(Progress),
+    /// Changes wait, and nothing is sent.
+    Behind,
 }
 
 impl Meter {
@@ -56,7 +60,16 @@ impl Meter {
                 self.stage = Stage::Sending(*progress);
                 self.sample(now_ms, progress.content_done);
             }
-            Event::PassDone(_)
+            Event::Behind(behind) if behind.changes > 0 => {
+                self.behind = *behind;
+                if matches!(self.stage, Stage::Idle) {
+                    self.stage = Stage::Behind;
+                    // It is told only after a while.
+                    self.began_ms.get_or_insert(now_ms.saturating_sub(SILENT_MS));
+                }
+            }
+            Event::Behind(_)
+            | Event::PassDone(_)
             | Event::Received(_)
             | Event::Disconnected { .. }
             | Event::ClientLeft { .. }
@@ -91,7 +104,11 @@ impl Meter {
                 }
                 Some(text)
             }
+            Stage::Sending(progress) if self.behind.changes > 0 => {
+                Some(format!("{}, {} behind", self.sending(progress), length(self.behind.oldest_ms)))
+            }
             Stage::Sending(progress) => Some(self.sending(progress)),
+            Stage::Behind => Some(behind_text(&self.behind)),
         }
     }
 
@@ -226,6 +243,20 @@ mod tests {
         let text = meter.text(20_000).expect("there is work");
         assert!(text.contains("1.00 MiB/s"), "{text}");
         assert!(meter.samples.len() < 60);
+    }
+
+    #[test]
+    fn what_waits_is_told_alone_and_beside_what_is_sent() {
+        let mut meter = Meter::default();
+        let behind = |oldest_ms| Event::Behind(Behind { changes: 3, content_bytes: 5 * MIB, oldest_ms });
+        assert!(meter.see(&behind(42_000), 5_000));
+        assert_eq!(meter.text(5_000).as_deref(), Some("3 changes, 5.00 MiB behind for 42 s"));
+        meter.see(&sending(MIB), 5_100);
+        meter.see(&behind(43_000), 6_100);
+        let text = meter.text(6_100).expect("there is work");
+        assert!(text.ends_with("512 KiB on the wire, 43 s behind"), "{text}");
+        assert!(!meter.see(&Event::Behind(Behind::default()), 7_000));
+        assert_eq!(meter.text(9_000), None);
     }
 
     #[test]

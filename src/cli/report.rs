@@ -16,6 +16,9 @@ use crate::client::event::{Event, Outcome, Report};
 /// How often progress is said where it can not be drawn over.
 const PLAIN_EVERY_MS: u64 = 10_000;
 const JSON_EVERY_MS: u64 = 1_000;
+/// The same of how far behind it is, which may be for days.
+const PLAIN_BEHIND_EVERY_MS: u64 = 600_000;
+const JSON_BEHIND_EVERY_MS: u64 = 10_000;
 
 /// Says events on this process's standard streams.
 pub struct Reporter {
@@ -31,6 +34,7 @@ struct State {
     meter: Meter,
     /// When progress was last said as a line of its own.
     said_ms: Option<u64>,
+    said_behind_ms: Option<u64>,
 }
 
 impl Reporter {
@@ -75,14 +79,18 @@ impl Reporter {
         if self.say.loudness == Loudness::Quiet {
             return;
         }
+        let (said_ms, json_every_ms, plain_every_ms) = match event {
+            Event::Behind(_) => (&mut state.said_behind_ms, JSON_BEHIND_EVERY_MS, PLAIN_BEHIND_EVERY_MS),
+            _ => (&mut state.said_ms, JSON_EVERY_MS, PLAIN_EVERY_MS),
+        };
         if self.say.json {
-            if is_due(&mut state.said_ms, now_ms, JSON_EVERY_MS) {
+            if is_due(said_ms, now_ms, json_every_ms) {
                 self.print(false, &json::event_line(event, unix_ms()));
             }
         } else if self.is_terminal {
             self.progress_line.show(state.meter.text(now_ms));
         } else if let Some(text) = state.meter.text(now_ms)
-            && is_due(&mut state.said_ms, now_ms, PLAIN_EVERY_MS)
+            && is_due(said_ms, now_ms, plain_every_ms)
         {
             self.print(false, &text);
         }

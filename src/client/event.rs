@@ -4,6 +4,7 @@
 //! `cli/json.rs`). Events are serialised under the names they have here: changing a name or the meaning
 //! of a field changes what `--json` promises (`docs/operations.md`).
 
+pub use super::status::{Stand, Status};
 use crate::model::path::write_escaped;
 use crate::model::{Kind, RelPath};
 use serde::{Serialize, Serializer};
@@ -175,6 +176,17 @@ pub struct Progress {
     pub wire_received: u64,
 }
 
+/// How far the destination is behind a source that is watched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Behind {
+    /// Changes that are not there yet.
+    pub changes: u64,
+    /// Content of these that was not sent, as it lies in the files: the wire takes less.
+    pub content_bytes: u64,
+    /// How long the oldest of them has been waiting.
+    pub oldest_ms: u64,
+}
+
 /// What a scan of the source found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Scanned {
@@ -302,6 +314,9 @@ pub enum Event {
     /// How the large files of a pass were made; said before it is over.
     Made(Found),
     Progress(Progress),
+    /// While a watch has something to bring about that takes more than a second, connected or not; of nothing
+    /// once it is done.
+    Behind(Behind),
     PassDone(Summary),
     /// Deletes wait for a human's word; all else goes on. Exit 4.
     Held {
@@ -351,6 +366,8 @@ pub enum Event {
     Emptied {
         entries: u64,
     },
+    /// What a push or watch of this user does, or how it ended.
+    Status(Box<Status>),
     /// A client that a destination lets in.
     Authorised {
         key: String,

@@ -4,6 +4,7 @@
 //! to the receiver (`connect`) and drives one machine for each connection (`session`), with a
 //! thread for each large file (`deltas`).
 
+mod backlog;
 mod choose;
 mod connect;
 mod deltas;
@@ -16,6 +17,7 @@ mod prefix;
 mod session;
 mod shadow;
 mod source;
+pub mod status;
 mod teller;
 
 use crate::disk::Root;
@@ -28,12 +30,14 @@ use crate::server::snapshots::Snapshots;
 use crate::server::stop::stop_on_signal;
 use crate::server::{Fatal, confine, in_runtime};
 use crate::store::{Cache, CacheError, Opened};
+use backlog::Backlog;
 use connect::{ConnectError, Connection, Way, state_name};
 use event::{Event, Outcome, Report};
 use options::{ClientOptions, Destination, Once};
 use session::{Ashore, End, send};
 use shadow::Shadow;
 use source::{Failure, SourceThread};
+use status::Recorder;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -76,6 +80,8 @@ struct Replaced {
 }
 
 fn run_once(options: &Arc<ClientOptions>, events: &'static dyn Report) -> Result<Outcome, Replaced> {
+    // One for each source that a watch had: they are few.
+    let events: &'static Recorder = Box::leak(Box::new(Recorder::new(options, events)));
     let done = prepare(options, events).and_then(|ready| match ready {
         Some(ready) => in_runtime(sync(options.clone(), ready, events)).and_then(|ended| ended),
         None => Ok(Ok(Outcome::Held)),
@@ -160,7 +166,7 @@ fn prepare(options: &Arc<ClientOptions>, events: &'static dyn Report) -> Result<
 async fn sync(
     options: Arc<ClientOptions>,
     ready: Ready,
-    events: &'static dyn Report,
+    events: &'static Recorder,
 ) -> Result<Result<Outcome, Replaced>, Fatal> {
     let Ready { scope, places, root, way, is_confined } = ready;
     let known = open_cache(&options, &root, &places, events)?;
@@ -170,7 +176,9 @@ async fn sync(
     let root_path = &options.source;
     let shadow = shadow_of(&options, &root, &places);
     let source = SourceThread::start(root, known.clone(), scope.clone(), (watches, is_confined), events);
-    let ashore = Ashore { known, shadow, source, places, events, stop, scope: scope.id(), once: !watches };
+    let (backlog, scope_id) = (Backlog::default(), scope.id());
+    let ashore =
+        Ashore { known, shadow, source, places, events, stop, scope: scope_id, once: !watches, backlog };
     let client = client_id(&ashore.known);
     let config = Config {
         client,
@@ -208,6 +216,7 @@ async fn keep_connected(
         let connected = tokio::select! {
             connected = meet(&way, limit, &config) => connected,
             _ = stop.wait_for(|stop| *stop) => return Ok(stopped(&ashore)),
+            never = ashore.count_behind() => match never {},
         };
         let mut was_connected = false;
         let why = match connected {
@@ -263,6 +272,7 @@ async fn keep_connected(
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             _ = stop.wait_for(|stop| *stop) => return Ok(stopped(&ashore)),
+            never = ashore.count_behind() => match never {},
         }
     }
 }
@@ -381,15 +391,19 @@ fn open_cache(
     options: &ClientOptions,
     root: &Root,
     places: &Places,
-    events: &dyn Report,
+    events: &Recorder,
 ) -> Result<Arc<KnownContents>, Fatal> {
     let folder = state_folder(options, root.path(), places);
     let cache = match Cache::open(&folder) {
-        Ok((cache, Opened::Rebuilt { why, .. })) => {
-            events.event(Event::CacheRebuilt { why });
+        Ok((cache, opened)) => {
+            if let Opened::Rebuilt { why, .. } = opened {
+                events.event(Event::CacheRebuilt { why });
+            }
+            if options.mode != Once::DryRun {
+                events.begin(&folder);
+            }
             cache
         }
-        Ok((cache, _)) => cache,
         Err(CacheError::Busy) => {
             let text = "another strait is sending this source there already; this one can not use what that one remembers";
             events.event(Event::Note { text: text.into() });

@@ -1,6 +1,7 @@
 //! One session: drives the sender's machine between the link, the source and the threads that
 //! read it. Knows no protocol.
 
+use super::backlog::Backlog;
 use super::connect::{Carrier, Connection};
 use super::deltas::{Beside, Copies, Delta, DeltaNews, read_batch};
 use super::event::{Event, Report};
@@ -22,6 +23,7 @@ use crate::server::contents::KnownContents;
 use crate::server::holdings::Holdings;
 use crate::store::Acknowledged;
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
@@ -31,6 +33,9 @@ const SAVE_EVERY: Duration = Duration::from_secs(5);
 
 /// A session that held so long was not ended by what it is about.
 const WORTH_AFTER: Duration = Duration::from_secs(5);
+
+/// How often it is looked how far the destination is behind while there is no session.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
 
 /// A destination that hashes for longer than this is waited for aloud.
 const TELL_HASHING_AFTER: Duration = Duration::from_secs(2);
@@ -46,6 +51,20 @@ pub struct Ashore {
     pub scope: ScopeId,
     /// Ends after the first pass.
     pub once: bool,
+    pub backlog: Backlog,
+}
+
+impl Ashore {
+    /// Tells now and then, while there is no session, how far the destination is behind.
+    pub async fn count_behind(&mut self) -> Infallible {
+        loop {
+            tokio::time::sleep(COUNT_EVERY).await;
+            let snapshot = self.source.snapshots.borrow().clone();
+            if !self.once {
+                self.backlog.look_away(snapshot.as_ref().map(|snapshot| &snapshot.source), self.events);
+            }
+        }
+    }
 }
 
 /// How a session ended.
@@ -121,6 +140,7 @@ pub async fn send(ashore: &mut Ashore, sender: Sender, connection: Connection) -
     let mut reached = session.reached;
     reached.is_worth |= reached.has_met && started.elapsed() >= WORTH_AFTER;
     session.save(ashore, true);
+    ashore.backlog.leave(&session.sender, session.snapshot.as_ref().map(|snapshot| &snapshot.source));
     let (code, text) = match &end {
         End::Passed(_) => (ByeCode::Finished, Text::default()),
         End::Breach(why) => (ByeCode::Breach, Text::new(why)),
@@ -193,6 +213,7 @@ impl Session {
                 return End::Passed(ending);
             }
             self.save(ashore, false);
+            let count_at = self.count_behind(ashore);
             let tick_at = self.started + Duration::from_millis(self.sender.deadline_ms());
             tokio::select! {
                 biased;
@@ -234,12 +255,19 @@ impl Session {
                 }
                 Some((id, news)) = deltas_told.recv(), if !self.outbox.is_full() => self.delta_news(id, news),
                 () = self.outbox.has_room(), if self.outbox.is_full() => {}
+                () = tokio::time::sleep_until(count_at.unwrap_or(tick_at).into()), if count_at.is_some() => {}
                 () = tokio::time::sleep_until(tick_at.into()) => {
                     let now_ms = self.now_ms();
                     self.sender.tick(now_ms);
                 }
             }
         }
+    }
+
+    /// Tells how far the destination is behind; returns when to do so again.
+    fn count_behind(&self, ashore: &mut Ashore) -> Option<Instant> {
+        let source = self.snapshot.as_ref().map(|snapshot| &snapshot.source);
+        if ashore.once { None } else { ashore.backlog.look(&self.sender, source, ashore.events) }
     }
 
     fn delta_news(&mut self, id: ChangeId, news: DeltaNews) {

@@ -143,7 +143,7 @@ fn collect(
     })
 }
 
-fn events(lines: &[String]) -> Vec<Value> {
+pub fn events(lines: &[String]) -> Vec<Value> {
     lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 

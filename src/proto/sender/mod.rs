@@ -8,6 +8,7 @@ mod act;
 mod clock;
 mod compare;
 mod done;
+mod left;
 mod names;
 mod partials;
 mod pass;

@@ -32,6 +32,13 @@ pub(super) struct Asking {
     is_fine: bool,
 }
 
+impl Asking {
+    /// The files that wait.
+    pub(super) fn wants(&self) -> impl Iterator<Item = &Want> {
+        self.halves.iter().map(|half| &half.want)
+    }
+}
+
 /// A file that was read, and what of it the destination holds.
 struct Half {
     want: Want,

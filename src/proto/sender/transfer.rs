@@ -37,6 +37,11 @@ impl Stream {
     /// Credit set aside for a frame that was pulled; what it does not use is given back.
     pub const RESERVE_BYTES: u64 = OP_BYTES as u64;
 
+    /// Content that was sent of it.
+    pub fn sent_bytes(&self) -> u64 {
+        self.at
+    }
+
     pub fn wants_pull(&self) -> bool {
         !self.is_pulling && !self.has_ended && !self.is_cancelled && !self.is_dead
     }
