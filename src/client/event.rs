@@ -4,14 +4,15 @@
 //! `cli/json.rs`). Events are serialised under the names they have here: changing a name or the meaning
 //! of a field changes what `--json` promises (`docs/operations.md`).
 
+mod change;
+mod counts;
+
 pub use super::status::{Stand, Status};
-use crate::model::path::write_escaped;
-use crate::model::{Kind, RelPath};
-use serde::{Serialize, Serializer};
+pub use change::{Change, Shown, What};
+pub use counts::{Behind, Found, Progress, Received, Scanned, Summary};
+
+use serde::Serialize;
 use std::error::Error;
-use std::fmt;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 /// Takes events as they happen, from any thread.
 pub trait Report: Send + Sync {
@@ -51,226 +52,6 @@ impl Outcome {
             Outcome::NoConnection => 6,
         }
     }
-}
-
-/// The bytes of a path that is told about; shown escaped.
-///
-/// Wider than `RelPath` on purpose: a path that is too long or too deep must be named too.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Shown(Vec<u8>);
-
-impl Shown {
-    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
-        Self(bytes.into())
-    }
-
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl From<&RelPath> for Shown {
-    fn from(path: &RelPath) -> Self {
-        Self(path.as_path().as_os_str().as_bytes().to_vec())
-    }
-}
-
-impl From<RelPath> for Shown {
-    fn from(path: RelPath) -> Self {
-        Self::from(&path)
-    }
-}
-
-impl From<&Path> for Shown {
-    fn from(path: &Path) -> Self {
-        Self(path.as_os_str().as_bytes().to_vec())
-    }
-}
-
-impl fmt::Display for Shown {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write_escaped(&self.0, f)
-    }
-}
-
-impl fmt::Debug for Shown {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "{self}")
-    }
-}
-
-impl Serialize for Shown {
-    /// The exact text where the bytes are UTF-8, else escaped (`cli/json.rs` then adds the bytes).
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match std::str::from_utf8(&self.0) {
-            Ok(text) => serializer.serialize_str(text),
-            Err(_) => serializer.collect_str(self),
-        }
-    }
-}
-
-/// One change of the destination, made or planned.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "change", rename_all = "snake_case")]
-pub enum Change {
-    Create {
-        kind: What,
-        path: Shown,
-        size_bytes: u64,
-    },
-    /// New content, or a new target of a symlink.
-    Update {
-        kind: What,
-        path: Shown,
-        size_bytes: u64,
-    },
-    Meta {
-        path: Shown,
-    },
-    Move {
-        from: Shown,
-        path: Shown,
-    },
-    /// Two names exchange what they hold.
-    Swap {
-        from: Shown,
-        path: Shown,
-    },
-    /// `entries_below` is 0 but for directories.
-    Remove {
-        kind: What,
-        path: Shown,
-        entries_below: u64,
-    },
-}
-
-/// A kind of entry, in words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum What {
-    File,
-    Dir,
-    Link,
-}
-
-impl From<Kind> for What {
-    fn from(kind: Kind) -> Self {
-        match kind {
-            Kind::File => What::File,
-            Kind::Dir => What::Dir,
-            Kind::Link => What::Link,
-        }
-    }
-}
-
-/// How far a pass is. All but the rates' base only grow within one pass.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Progress {
-    pub files_done: u64,
-    pub files_total: u64,
-    /// Bytes of content that are in step, and of all that changed, as they lie in the files.
-    pub content_done: u64,
-    pub content_total: u64,
-    /// Bytes on the wire of this pass, both directions.
-    pub wire_sent: u64,
-    pub wire_received: u64,
-}
-
-/// How far the destination is behind a source that is watched.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Behind {
-    /// Changes that are not there yet.
-    pub changes: u64,
-    /// Content of these that was not sent, as it lies in the files: the wire takes less.
-    pub content_bytes: u64,
-    /// How long the oldest of them has been waiting.
-    pub oldest_ms: u64,
-}
-
-/// What a scan of the source found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Scanned {
-    pub files: u64,
-    /// Bytes of all files together.
-    pub bytes: u64,
-    /// Names left out: beginning with a dot, matching a pattern, neither file, directory nor symlink.
-    pub hidden: u64,
-    pub excluded: u64,
-    pub special: u64,
-    /// Entries that could not be read; each was `Skipped`.
-    pub unreadable: u64,
-}
-
-/// One pass, when it is over.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Summary {
-    /// What the source holds within the scope.
-    pub files: u64,
-    pub dirs: u64,
-    pub links: u64,
-    /// What this pass did at the destination: contents new or renewed, renames, removals, metadata alone.
-    pub changed: u64,
-    pub moved: u64,
-    pub deleted: u64,
-    pub metadata: u64,
-    /// Bytes of the files that changed, as they lie there now.
-    pub content_bytes: u64,
-    pub wire_sent: u64,
-    pub wire_received: u64,
-    /// How the files that are not packed were made.
-    #[serde(flatten)]
-    pub found: Found,
-    /// Bytes of content that did not have to travel: `content_bytes` less `wire_sent`, never below 0.
-    pub saved: u64,
-    /// Content of large files, and number of small ones, that travelled as differences to copies in the shadow;
-    /// the bytes of these differences; what the shadow takes on the disk.
-    pub prefix_target: u64,
-    pub prefix_files: u64,
-    pub prefix_wire: u64,
-    pub shadow_bytes: u64,
-    pub hidden: u64,
-    pub excluded: u64,
-    pub special: u64,
-    /// Entries that are not in step and were named: above 0 means exit 3.
-    pub partial: u64,
-    /// Set by a dry run, which did nothing: how many changes it found.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub planned: Option<u64>,
-    /// Why deletes wait: set means exit 4.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub held: Option<String>,
-    pub elapsed_ms: u64,
-    /// The root hash both sides agree on, in hex; empty while they do not.
-    pub root: String,
-}
-
-/// Bytes of the new versions of large files, by what found them at the destination; what nothing found is
-/// literal.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Found {
-    /// Groups of 64 KiB that stand in their place.
-    pub by_groups: u64,
-    /// Chunks, wherever and in whichever content they stand.
-    pub by_chunks: u64,
-    /// Blocks at any offset.
-    pub by_blocks: u64,
-    /// Long runs of zeros.
-    pub zeros: u64,
-    pub literal: u64,
-}
-
-/// What a receiver took in one stretch of work, until it was in step again.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Received {
-    pub client: String,
-    pub changed: u64,
-    pub moved: u64,
-    pub deleted: u64,
-    pub metadata: u64,
-    pub wire_received: u64,
-    pub wire_sent: u64,
-    pub elapsed_ms: u64,
-    pub root: String,
 }
 
 /// One thing that happened.
@@ -407,6 +188,7 @@ pub fn sentence(error: &dyn Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::RelPath;
 
     #[derive(Debug, thiserror::Error)]
     #[error("cannot read the source {0}")]
