@@ -9,8 +9,16 @@ const RAISED_BY: u16 = 31;
 const TABLE_ENTRIES: usize = 1 << 20;
 /// Blocks of equal weak hash that are kept apart; more are dropped, so that a probe stays short.
 const EQUAL_ENTRIES: usize = 4;
-/// The filter before the table stays inside a core's cache.
-const FILTER_BITS: u32 = 21;
+/// Bits of a slot that hold the number of an entry; above them stand bits of its weak hash, mixed.
+const ENTRY_BITS: u32 = 20;
+const ENTRY_MASK: u32 = (1 << ENTRY_BITS) - 1;
+const EMPTY: u32 = u32::MAX;
+/// Words of 64 bits in the filter before the table, at most: it stays inside a core's cache, and with two bits an
+/// entry says yes to one hash in fifty or so that no block of a quarter of a million has.
+const FILTER_WORDS: usize = 1 << 16;
+
+/// Places that are looked up together: their hashes first, then the filter for all, so that no look waits for another.
+const BATCH: usize = 64;
 
 /// The weak hash of a block, rolling by one byte at a time (the rsync algorithm, Tridgell 1999, ch. 3,
 /// as `fast_rsync` and librsync write it).
@@ -47,11 +55,16 @@ impl Rolling {
     }
 }
 
-/// Blocks by weak hash: a filter of bits, then an open table of (weak hash, block number + 1).
+/// Blocks by weak hash: a filter of bits, then an open table of entry numbers, with a few bits of the hash so that
+/// hardly a block is looked at that has another one.
 pub(super) struct WeakTable {
+    /// The weak hash of each entry.
+    weak: Vec<u32>,
+    /// Every so many blocks one is an entry.
+    step: usize,
     filter: Vec<u64>,
     filter_shift: u32,
-    slots: Vec<(u32, u32)>,
+    slots: Vec<u32>,
     slot_shift: u32,
 }
 
@@ -61,47 +74,52 @@ impl WeakTable {
         let step = n_blocks.div_ceil(TABLE_ENTRIES).max(1);
         let n_entries = n_blocks.div_ceil(step).max(16);
         let slot_bits = (n_entries * 2).next_power_of_two().ilog2();
-        let filter_bits = (slot_bits + 3).min(FILTER_BITS);
+        // 16 bits an entry or a little more.
+        let filter_words = (n_entries / 4).next_power_of_two().clamp(4, FILTER_WORDS);
         let mut table = Self {
-            filter: vec![0; 1 << (filter_bits - 6)],
-            filter_shift: 32 - filter_bits,
-            slots: vec![(0, 0); 1 << slot_bits],
-            slot_shift: 32 - slot_bits,
+            weak: (0..n_blocks).step_by(step).map(weak_of).collect(),
+            step,
+            filter: vec![0; filter_words],
+            filter_shift: 64 - filter_words.ilog2(),
+            slots: vec![EMPTY; 1 << slot_bits],
+            slot_shift: 64 - slot_bits,
         };
-        (0..n_blocks).step_by(step).for_each(|block| table.insert(weak_of(block), block));
+        (0..table.weak.len() as u32).for_each(|entry| table.insert(entry));
         table
     }
 
-    fn insert(&mut self, weak: u32, block: usize) {
+    fn insert(&mut self, entry: u32) {
+        let weak = self.weak(entry);
         let mixed = mix(weak);
+        let kept = slot_value(entry, mixed);
         let mut slot = (mixed >> self.slot_shift) as usize;
         let mut n_equal = 0;
-        while self.slots[slot].1 != 0 {
-            n_equal += usize::from(self.slots[slot].0 == weak);
+        while self.slots[slot] != EMPTY {
+            let held = self.slots[slot];
+            let is_alike = (held ^ kept) & !ENTRY_MASK == 0;
+            n_equal += usize::from(is_alike && self.weak(held & ENTRY_MASK) == weak);
             if n_equal == EQUAL_ENTRIES {
                 return;
             }
             slot = (slot + 1) & (self.slots.len() - 1);
         }
-        let Ok(number) = u32::try_from(block + 1) else { return };
-        self.slots[slot] = (weak, number);
-        let bit = mixed >> self.filter_shift;
-        self.filter[(bit >> 6) as usize] |= 1 << (bit & 63);
+        self.slots[slot] = kept;
+        self.filter[(mixed >> self.filter_shift) as usize] |= filter_bits(mixed);
     }
 
-    /// Whether a block may have this weak hash.
-    #[inline]
-    fn may_hold(&self, weak: u32) -> bool {
-        let bit = mix(weak) >> self.filter_shift;
-        self.filter[(bit >> 6) as usize] >> (bit & 63) & 1 == 1
+    fn weak(&self, entry: u32) -> u32 {
+        self.weak[entry as usize]
     }
 
     /// The blocks of a weak hash.
     fn blocks(&self, weak: u32) -> impl Iterator<Item = usize> + '_ {
-        let first = (mix(weak) >> self.slot_shift) as usize;
+        let mixed = mix(weak);
+        let first = (mixed >> self.slot_shift) as usize;
         let slots = (first..first + self.slots.len()).map(|slot| self.slots[slot & (self.slots.len() - 1)]);
-        let run = slots.take_while(|(_, number)| *number != 0);
-        run.filter(move |(held, _)| *held == weak).map(|(_, number)| number as usize - 1)
+        let run = slots.take_while(|held| *held != EMPTY);
+        let alike = run.filter(move |held| (held ^ slot_value(0, mixed)) & !ENTRY_MASK == 0);
+        let entries = alike.map(|held| held & ENTRY_MASK).filter(move |entry| self.weak(*entry) == weak);
+        entries.map(|entry| entry as usize * self.step)
     }
 
     /// The first place in `bytes` where a block stands, and which, as `proves(place, block)` decides;
@@ -114,32 +132,70 @@ impl WeakTable {
     ) -> Result<Option<(usize, usize)>, E> {
         let Some(first) = bytes.get(..block_bytes) else { return Ok(None) };
         let mut rolling = Rolling::of(first);
-        let pairs = bytes.iter().zip(&bytes[block_bytes..]);
-        for (place, (out, into)) in pairs.enumerate() {
-            if self.may_hold(rolling.value()) {
-                for block in self.blocks(rolling.value()) {
-                    if proves(place, block)? {
-                        return Ok(Some((place, block)));
+        let (leaving, entering) = (bytes, &bytes[block_bytes..]);
+        let mut weak = [0; BATCH];
+        // As many places as bytes enter, and one more.
+        for start in (0..=entering.len()).step_by(BATCH) {
+            let n_places = BATCH.min(entering.len() + 1 - start);
+            let n_rolls = BATCH.min(entering.len() - start);
+            let pairs = leaving[start..start + n_rolls].iter().zip(&entering[start..]);
+            for (weak, (out, into)) in weak.iter_mut().zip(pairs) {
+                *weak = rolling.value();
+                rolling.roll(*out, *into);
+            }
+            if n_rolls < n_places {
+                weak[n_rolls] = rolling.value();
+            }
+            let mut hits = self.hits(&weak);
+            while hits != 0 {
+                let ahead = hits.trailing_zeros() as usize;
+                hits &= hits - 1;
+                if ahead >= n_places {
+                    break;
+                }
+                for block in self.blocks(weak[ahead]) {
+                    if proves(start + ahead, block)? {
+                        return Ok(Some((start + ahead, block)));
                     }
                 }
             }
-            rolling.roll(*out, *into);
-        }
-        let place = bytes.len() - block_bytes;
-        for block in self.blocks(rolling.value()) {
-            if proves(place, block)? {
-                return Ok(Some((place, block)));
-            }
         }
         Ok(None)
+    }
+
+    /// Which of some weak hashes blocks may have, the first as the lowest bit.
+    fn hits(&self, weak: &[u32; BATCH]) -> u64 {
+        let words = &self.filter[..];
+        let mask = words.len() - 1;
+        let mut hits = 0;
+        for (place, weak) in weak.iter().enumerate() {
+            let mixed = mix(*weak);
+            let bits = filter_bits(mixed);
+            let holds = words[(mixed >> self.filter_shift) as usize & mask] & bits == bits;
+            hits |= u64::from(holds) << place;
+        }
+        hits
     }
 }
 
 /// Spreads the weak hash, whose low half is a mere sum, over all bits (Knuth's multiplicative hash,
 /// after folding the halves).
 #[inline]
-fn mix(weak: u32) -> u32 {
-    (weak ^ weak >> 15).wrapping_mul(0x9E37_79B1)
+fn mix(weak: u32) -> u64 {
+    u64::from(weak ^ weak >> 15).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+/// Two bits of a word of the filter (a blocked Bloom filter, Putze, Sanders and Singler 2007).
+#[inline]
+fn filter_bits(mixed: u64) -> u64 {
+    1 << (mixed >> 32 & 63) | 1 << (mixed >> 26 & 63)
+}
+
+/// What a slot holds. It is never [`EMPTY`]: the bits of the hash are all ones in no slot.
+#[inline]
+fn slot_value(entry: u32, mixed: u64) -> u32 {
+    let tag = (mixed >> 20) as u32 % ((1 << (32 - ENTRY_BITS)) - 1);
+    tag << ENTRY_BITS | entry
 }
 
 #[cfg(test)]
