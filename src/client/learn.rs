@@ -4,7 +4,8 @@ use super::deltas::{DeltaNews, DeltaThread, Stop};
 use crate::delta::blocks::{RangeSignature, entry_bytes};
 use crate::delta::groups::{GroupTags, GroupTree, n_nodes, node_bytes};
 use crate::delta::needs::{
-    Likeness, differing, is_elsewhere, join_closest, needed_ranges, questions, request_block_bytes,
+    Likeness, differing, is_elsewhere, join_closest, kept_blocks, needed_ranges, questions,
+    request_block_bytes,
 };
 use crate::delta::ops::Basis;
 use crate::delta::sieve::{self, KnownCopy, ReadAt};
@@ -65,7 +66,7 @@ impl DeltaThread {
                 edits_per_byte: 4.0 / size as f64,
                 literal_cost: literal_cost(target.content, target.size)?,
             };
-            let signatures = self.ask_fine(of, &[(0, size)], &likeness)?;
+            let signatures = self.ask_fine(of, size, &[(0, size)], &likeness)?;
             return Ok(learned(None, signatures));
         };
         let Some(tags) = self.ask_tags(of, size, groups)? else {
@@ -78,7 +79,7 @@ impl DeltaThread {
         }
         let cost = literal_cost(target.content, target.size)?;
         let likeness = Likeness::of_groups(&own, &tags, cost);
-        let signatures = self.ask_fine(of, &needed_ranges(&own, &tags, size), &likeness)?;
+        let signatures = self.ask_fine(of, size, &needed_ranges(&own, &tags, size), &likeness)?;
         Ok(learned(Some(tags), signatures))
     }
 
@@ -143,24 +144,27 @@ impl DeltaThread {
             survey(target.content, target.size, (0, size), &coarse, &fine)?;
         tracing::debug!(path = %self.want.path, ?likeness, n_missing = missing.len(), "survey of a basis");
         join_closest(&mut missing, MISSING);
-        Ok((copies, self.ask_fine(of, &missing, &likeness)?))
+        Ok((copies, self.ask_fine(of, size, &missing, &likeness)?))
     }
 
-    /// Signatures of ranges of the basis, in blocks whose size fits what is expected of them; none where
-    /// they do not pay.
+    /// Signatures of ranges of the basis, which has `size` bytes, in blocks whose size fits what is expected of
+    /// them, or which the receiver keeps; none where they do not pay.
     fn ask_fine(
         &self,
         of: Option<&Basis>,
+        size: u64,
         ranges: &[(u64, u64)],
         likeness: &Likeness,
     ) -> Result<Vec<RangeSignature>, Stop> {
         let range_bytes: u64 = ranges.iter().map(|(_, len)| len).sum();
         let mut signatures = Vec::new();
-        let Some((block_bytes, strong_bytes)) = request_block_bytes(range_bytes, likeness) else {
+        let Some((best, strong_bytes)) = request_block_bytes(range_bytes, likeness) else {
             return Ok(signatures);
         };
+        let kept = kept_blocks(ranges, size, (best, strong_bytes), likeness);
+        let (ranges, block_bytes) = kept.unwrap_or_else(|| (ranges.to_vec(), best));
         // One after the other: so much is asked for at a time.
-        for ranges in questions(ranges, block_bytes, strong_bytes) {
+        for ranges in questions(&ranges, block_bytes, strong_bytes) {
             self.ask_signature(of, ranges, block_bytes, strong_bytes);
             signatures.extend(self.signature_answer(block_bytes, strong_bytes)?);
         }

@@ -208,6 +208,20 @@ impl RangeSignature {
         &self.entries[block_index * entry_bytes..][..entry_bytes]
     }
 
+    /// The entries of the blocks of a range, with shorter strong hashes if so wished; `None` where the range is not
+    /// whole blocks of this signature.
+    pub fn entries_of(&self, range: Range<u64>, strong_bytes: u8) -> Option<Vec<u8>> {
+        let block = u64::from(self.block_bytes);
+        let first = range.start.checked_sub(self.offset).filter(|at| at % block == 0)? / block;
+        let is_whole = range.end == self.end() || (range.end - self.offset).is_multiple_of(block);
+        if !is_whole || range.end > self.end() || strong_bytes > self.strong_bytes {
+            return None;
+        }
+        let last = (range.end - self.offset).div_ceil(block);
+        let entries = (first as usize..last as usize).map(|block| self.entry(block));
+        Some(entries.flat_map(|entry| &entry[..entry_bytes(strong_bytes)]).copied().collect())
+    }
+
     /// The weak hash of a block.
     pub fn weak(&self, block_index: usize) -> u32 {
         let (weak, _) =
@@ -304,8 +318,8 @@ pub fn apply(basis_range: &[u8], delta: &[u8], target_len: usize) -> Result<Vec<
 }
 
 /// Bytes of one entry.
-pub fn entry_bytes(strong_bytes: u8) -> usize {
-    WEAK_BYTES + usize::from(strong_bytes)
+pub const fn entry_bytes(strong_bytes: u8) -> usize {
+    WEAK_BYTES + strong_bytes as usize
 }
 
 /// Checks a peer's wish for the sizes of a signature.

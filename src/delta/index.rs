@@ -8,17 +8,20 @@
 use blake3::Hasher;
 use blake3::hazmat::{ChainingValue, HasherExt};
 
-use super::blocks::{BlockSignature, KEPT_STRONG_BYTES, LANES, block_bytes_for, entries_of, entry_bytes};
-use super::chunks::{Chunk, ChunkMap, Cutter};
+pub use super::entries::{Earlier, Reread};
+
+use super::blocks::{BlockSignature, block_bytes_for};
+use super::chunks::{ChunkMap, Cutter};
 use super::cores::{both, n_cores, on_cores};
+use super::entries::{Blocks, Equal, SPREAD_BYTES, n_units, share};
 use super::groups::{GroupTree, group_value};
 use super::zeros::ZEROS;
 use crate::model::ContentHash;
-use crate::model::limits::{GROUP_BYTES, MIB, PACK_FILE_BYTES};
+use crate::model::limits::{GIB, GROUP_BYTES, PACK_FILE_BYTES};
 
 const GROUP: u64 = GROUP_BYTES as u64;
-/// Updates from here on are spread over the cores.
-const SPREAD_BYTES: usize = MIB;
+/// Contents up to here are signed by a receiver: 82 MB of entries, held while one comes in.
+const SIGNED_BYTES: u64 = 16 * GIB;
 
 /// What is known of a content after one pass over it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,24 +30,10 @@ pub struct ContentIndex {
     pub size: u64,
     /// None up to `PACK_FILE_BYTES`, which is one group.
     pub groups: Option<GroupTree>,
-    /// None up to `PACK_FILE_BYTES`, or when only the hash was asked for.
+    /// None up to `PACK_FILE_BYTES`, when only the hash was asked for, or where too much was not seen.
     pub signature: Option<BlockSignature>,
-    /// None up to `PACK_FILE_BYTES`, or when only the hash was asked for.
+    /// None up to `PACK_FILE_BYTES`, or when not asked for.
     pub chunks: Option<ChunkMap>,
-}
-
-/// What is known of an earlier version of a content, as far as it is kept.
-pub struct Earlier {
-    groups: GroupTree,
-    signature: Option<BlockSignature>,
-    chunks: Vec<(u64, Chunk)>,
-}
-
-impl Earlier {
-    pub fn new(groups: GroupTree, signature: Option<BlockSignature>, chunks: Option<ChunkMap>) -> Self {
-        let chunks = chunks.map(|map| map.iter().collect()).unwrap_or_default();
-        Self { groups, signature, chunks }
-    }
 }
 
 /// Indexes a content that comes in pieces of any length, in order.
@@ -60,22 +49,9 @@ pub struct Indexer {
 /// What is made beside hash and group tree.
 struct Kept {
     blocks: Blocks,
-    cutter: Cutter,
+    /// None at a receiver.
+    cutter: Option<Cutter>,
     earlier: Option<Earlier>,
-}
-
-/// The entries so far, and the blocks that do not fill all lanes yet.
-struct Blocks {
-    block_bytes: u32,
-    entries: Vec<u8>,
-    open: Vec<u8>,
-}
-
-/// Which groups are those of an earlier version.
-#[derive(Clone, Copy)]
-struct Equal<'a> {
-    earlier: Option<&'a Earlier>,
-    values: &'a [ChainingValue],
 }
 
 impl Indexer {
@@ -86,9 +62,18 @@ impl Indexer {
 
     /// Starts a pass over what may be a later version of a content.
     pub fn over(expected_size: u64, earlier: Option<Earlier>) -> Self {
-        let block_bytes = block_bytes_for(expected_size);
-        let blocks = Blocks { block_bytes, entries: Vec::new(), open: Vec::new() };
-        Self { kept: Some(Kept { blocks, cutter: Cutter::default(), earlier }), ..Self::hash_only() }
+        let blocks = Blocks::new(block_bytes_for(expected_size));
+        Self { kept: Some(Kept { blocks, cutter: Some(Cutter::default()), earlier }), ..Self::hash_only() }
+    }
+
+    /// Starts a pass for hash, group tree and block signature: what a receiver keeps. No signature of a content
+    /// that is small or huge.
+    pub fn signing(expected_size: u64, earlier: Option<Earlier>) -> Self {
+        if !(PACK_FILE_BYTES + 1..=SIGNED_BYTES).contains(&expected_size) {
+            return Self::hash_only();
+        }
+        let blocks = Blocks::new(block_bytes_for(expected_size));
+        Self { kept: Some(Kept { blocks, cutter: None, earlier }), ..Self::hash_only() }
     }
 
     /// Starts a pass for hash and group tree only.
@@ -96,9 +81,14 @@ impl Indexer {
         Self { size: 0, values: Vec::new(), group: Hasher::new(), group_bytes: 0, kept: None }
     }
 
-    /// Goes on behind whole groups of which only the values are known; for hash and group tree alone.
-    pub fn resume(values: Vec<ChainingValue>) -> Self {
-        Self { size: values.len() as u64 * GROUP, values, ..Self::hash_only() }
+    /// Goes on, as [`Indexer::signing`], behind whole groups of which only the values are known.
+    pub fn resume(values: Vec<ChainingValue>, expected_size: u64) -> Self {
+        let size = values.len() as u64 * GROUP;
+        let mut indexer = Self { size, values, ..Self::signing(expected_size, None) };
+        if let Some(kept) = &mut indexer.kept {
+            kept.skip(size, &indexer.values);
+        }
+        indexer
     }
 
     /// Values of the whole groups so far, but for the one that [`Indexer::open_value`] gives.
@@ -142,8 +132,7 @@ impl Indexer {
     pub fn update_zeros(&mut self, len: u64) {
         self.size += len;
         if let Some(kept) = &mut self.kept {
-            kept.blocks.zeros(len);
-            kept.cutter.zeros(len);
+            kept.zeros(len, &self.values);
         }
         let mut left = len;
         while left > 0 && (self.group_bytes > 0 || self.values.is_empty()) {
@@ -158,12 +147,12 @@ impl Indexer {
     }
 
     /// Takes `len` bytes by the values of their groups, which were computed earlier of the same bytes at the same
-    /// offset. For a pass without a signature, over a content of more than one group.
+    /// offset. For a pass without a chunk map, over a content of more than one group.
     ///
     /// # Panics
     /// When they do not start at a border of groups, or are not as many groups as `len` bytes have.
     pub fn carry(&mut self, values: &[ChainingValue], len: u64) {
-        assert!(self.kept.is_none(), "blocks need the bytes");
+        assert!(self.kept.as_ref().is_none_or(|kept| kept.cutter.is_none()), "chunks need the bytes");
         assert!(self.size.is_multiple_of(GROUP), "groups are carried over whole");
         assert_eq!(values.len() as u64, len.div_ceil(GROUP));
         if self.group_bytes > 0 {
@@ -171,10 +160,18 @@ impl Indexer {
         }
         self.size += len;
         self.values.extend_from_slice(values);
+        if let Some(kept) = &mut self.kept {
+            kept.skip(len, &self.values);
+        }
     }
 
     /// Ends the pass.
-    pub fn finish(mut self) -> ContentIndex {
+    pub fn finish(self) -> ContentIndex {
+        self.finish_rereading(&mut |_, _| false)
+    }
+
+    /// Ends the pass; blocks of which not all bytes were seen are read with `reread`.
+    pub fn finish_rereading(mut self, reread: &mut Reread) -> ContentIndex {
         let size = self.size;
         if size <= PACK_FILE_BYTES {
             let hash = ContentHash(*self.group.finalize().as_bytes());
@@ -185,8 +182,7 @@ impl Indexer {
         }
         let (mut signature, mut chunks) = (None, None);
         if let Some(kept) = self.kept.take() {
-            let (made, map) = kept.finish(size, &self.values);
-            (signature, chunks) = (Some(made), Some(map));
+            (signature, chunks) = kept.finish(size, &self.values, reread);
         }
         let groups = GroupTree::from_values(size, self.values).expect("a value for each group");
         ContentIndex { hash: groups.root(), size, groups: Some(groups), signature, chunks }
@@ -246,6 +242,7 @@ impl Kept {
     fn update(&mut self, bytes: &[u8], values: &[ChainingValue], n_cores: usize) {
         let Self { blocks, cutter, earlier } = self;
         let equal = Equal { earlier: earlier.as_ref(), values };
+        let Some(cutter) = cutter else { return blocks.update(bytes, n_cores, equal) };
         let is_new = !equal.holds_last(bytes.len() as u64);
         let is_worth = n_cores > 1 && bytes.len() >= SPREAD_BYTES && is_new;
         // One core cuts chunks meanwhile.
@@ -254,129 +251,35 @@ impl Kept {
         both(is_worth, || blocks.update(bytes, block_cores, equal), cut);
     }
 
-    fn finish(mut self, size: u64, values: &[ChainingValue]) -> (BlockSignature, ChunkMap) {
+    fn zeros(&mut self, len: u64, values: &[ChainingValue]) {
+        self.blocks.zeros(len, Equal { earlier: self.earlier.as_ref(), values });
+        if let Some(cutter) = &mut self.cutter {
+            cutter.zeros(len);
+        }
+    }
+
+    /// Passes over bytes that are not seen.
+    fn skip(&mut self, len: u64, values: &[ChainingValue]) {
+        self.blocks.skip(len, Equal { earlier: self.earlier.as_ref(), values });
+    }
+
+    fn finish(
+        self,
+        size: u64,
+        values: &[ChainingValue],
+        reread: &mut Reread,
+    ) -> (Option<BlockSignature>, Option<ChunkMap>) {
         let equal = Equal { earlier: self.earlier.as_ref(), values };
-        let chunks = self.cutter.finish(|at| equal.chunk(at));
-        let (block_bytes, open) = (self.blocks.block_bytes, &self.blocks.open);
-        self.blocks.entries.extend(entries_of(open, block_bytes, KEPT_STRONG_BYTES));
-        let entries = self.blocks.entries;
-        let signature = BlockSignature::parse(0, size, block_bytes, KEPT_STRONG_BYTES, entries);
-        (signature.expect("an entry for each block"), chunks)
+        let chunks = self.cutter.map(|cutter| cutter.finish(|at| equal.chunk(at)));
+        (self.blocks.finish(size, reread), chunks)
     }
-}
-
-impl Equal<'_> {
-    /// Whether all groups that a range touches are hashed, and equal to those of the earlier version.
-    fn holds(&self, start: u64, len: u64) -> bool {
-        let Some(earlier) = self.earlier else { return false };
-        let groups = (start / GROUP) as usize..(start + len).div_ceil(GROUP) as usize;
-        match (self.values.get(groups.clone()), earlier.groups.values().get(groups)) {
-            (Some(own), Some(held)) => own == held,
-            _ => false,
-        }
-    }
-
-    /// Whether the last whole groups, of so many bytes, are equal.
-    fn holds_last(&self, len: u64) -> bool {
-        let end = self.values.len() as u64 * GROUP;
-        self.holds(end.saturating_sub(len), len.min(end))
-    }
-
-    /// The chunk of the earlier version that starts at an offset, if its bytes are equal.
-    fn chunk(&self, at: u64) -> Option<Chunk> {
-        let chunks = &self.earlier?.chunks;
-        let (start, chunk) = chunks[chunks.partition_point(|(start, _)| *start < at)..].first()?;
-        (*start == at && self.holds(at, u64::from(chunk.len))).then_some(*chunk)
-    }
-}
-
-impl Blocks {
-    /// Bytes of the blocks that are hashed at once.
-    fn unit_bytes(&self) -> usize {
-        self.block_bytes as usize * LANES
-    }
-
-    fn update(&mut self, bytes: &[u8], n_cores: usize, equal: Equal) {
-        let mut here = self.fill(bytes);
-        let unit = self.unit_bytes();
-        let last = bytes.len() - (bytes.len() - here) % unit;
-        while here < last {
-            if let Some(entries) = self.held(0, equal) {
-                self.entries.extend_from_slice(entries);
-                here += unit;
-                continue;
-            }
-            let n_left = n_units(&bytes[here..last], unit);
-            let n_changed = (0..n_left).take_while(|ahead| self.held(*ahead, equal).is_none()).count();
-            self.compute(&bytes[here..here + n_changed * unit], n_cores);
-            here += n_changed * unit;
-        }
-        self.open.extend_from_slice(&bytes[here..]);
-    }
-
-    /// The earlier version's entries of the unit that stands `ahead` of the next, if its bytes are equal.
-    fn held<'e>(&self, ahead: usize, equal: Equal<'e>) -> Option<&'e [u8]> {
-        let held = equal.earlier?.signature.as_ref()?;
-        let is_like = held.block_bytes() == self.block_bytes && held.strong_bytes() == KEPT_STRONG_BYTES;
-        let unit_entries = LANES * entry_bytes(KEPT_STRONG_BYTES);
-        // Only whole units come before the end.
-        let number = self.entries.len() / unit_entries + ahead;
-        let unit = self.unit_bytes() as u64;
-        let is_equal = is_like && equal.holds(number as u64 * unit, unit);
-        is_equal.then(|| held.entries().get(number * unit_entries..(number + 1) * unit_entries))?
-    }
-
-    /// Entries of whole units.
-    fn compute(&mut self, bytes: &[u8], n_cores: usize) {
-        let (unit, block_bytes) = (self.unit_bytes(), self.block_bytes);
-        let n_parts = if bytes.len() < SPREAD_BYTES { 1 } else { n_cores };
-        let entries = on_cores(n_parts, &|part| {
-            entries_of(share(bytes, unit, part, n_parts), block_bytes, KEPT_STRONG_BYTES)
-        });
-        entries.into_iter().for_each(|entries| self.entries.extend(entries));
-    }
-
-    /// Fills the open blocks and returns how many bytes went into them.
-    fn fill(&mut self, bytes: &[u8]) -> usize {
-        if self.open.is_empty() {
-            return 0;
-        }
-        let n_taken = (self.unit_bytes() - self.open.len()).min(bytes.len());
-        self.open.extend_from_slice(&bytes[..n_taken]);
-        if self.open.len() == self.unit_bytes() {
-            self.entries.extend(entries_of(&self.open, self.block_bytes, KEPT_STRONG_BYTES));
-            self.open.clear();
-        }
-        n_taken
-    }
-
-    /// Takes zeros: the entries of one unit of them stand for all.
-    fn zeros(&mut self, len: u64) {
-        let unit = self.unit_bytes();
-        let filled = self.fill(&ZEROS[..len.min(unit as u64) as usize]);
-        let left = len - filled as u64;
-        if left >= unit as u64 {
-            let entries = entries_of(&ZEROS[..unit], self.block_bytes, KEPT_STRONG_BYTES);
-            (0..left / unit as u64).for_each(|_| self.entries.extend_from_slice(&entries));
-        }
-        self.open.extend_from_slice(&ZEROS[..(left % unit as u64) as usize]);
-    }
-}
-
-/// The part of `n_parts` of the whole units of `bytes`.
-fn share(bytes: &[u8], unit: usize, part: usize, n_parts: usize) -> &[u8] {
-    let border = |part: usize| n_units(bytes, unit) * part / n_parts * unit;
-    &bytes[border(part)..border(part + 1)]
-}
-
-fn n_units(bytes: &[u8], unit: usize) -> usize {
-    bytes.len() / unit
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delta::blocks::RangeSignature;
+    use crate::delta::blocks::{KEPT_STRONG_BYTES, RangeSignature};
+    use crate::model::limits::MIB;
 
     fn content(size: usize) -> Vec<u8> {
         (0..size as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
@@ -415,6 +318,52 @@ mod tests {
                 assert_eq!((index.groups, index.signature, index.chunks), (None, None, None));
             }
         }
+    }
+
+    #[test]
+    fn groups_taken_by_their_values_are_signed_by_the_earlier_version_and_at_their_edges_read() {
+        let old = content(4 * MIB + 777);
+        let mut new = old.clone();
+        new[MIB + 5] ^= 1;
+        new[3 * MIB..3 * MIB + 9_000].fill(7);
+        let expected = RangeSignature::compute(0, &new, 509, KEPT_STRONG_BYTES);
+        let values = GroupTree::compute(&new).unwrap().values().to_vec();
+        let pass = |earlier| {
+            let mut indexer = Indexer::signing(new.len() as u64, earlier);
+            let mut n_reread = 0;
+            for (group, bytes) in new.chunks(GROUP_BYTES).enumerate() {
+                match group {
+                    16 | 48 => indexer.update(bytes),
+                    _ => indexer.carry(&values[group..=group], bytes.len() as u64),
+                }
+            }
+            let index = indexer.finish_rereading(&mut |at, buffer| {
+                n_reread += buffer.len();
+                buffer.copy_from_slice(&new[at as usize..][..buffer.len()]);
+                true
+            });
+            assert_eq!(index.hash, ContentHash::of(&new));
+            assert_eq!(index.signature, Some(expected.clone()));
+            assert_eq!(index.chunks, None);
+            n_reread
+        };
+        let known = indexed(&old, MIB);
+        let earlier = Earlier::new(known.groups.unwrap(), known.signature, None);
+        // Two edges at each of two groups, and the short end.
+        let unit = 8 * 509;
+        assert_eq!(pass(Some(earlier)), 4 * unit + new.len() % unit);
+        let n_seen_units = 2 * (GROUP_BYTES / unit - 1);
+        assert!((new.len() - pass(None)).abs_diff(n_seen_units * unit) <= 2 * unit, "all but what it saw");
+    }
+
+    #[test]
+    fn without_what_was_not_seen_there_is_no_signature() {
+        let bytes = content(3 * GROUP_BYTES);
+        let mut indexer =
+            Indexer::resume(GroupTree::compute(&bytes).unwrap().values()[..1].to_vec(), bytes.len() as u64);
+        indexer.update(&bytes[GROUP_BYTES..]);
+        let index = indexer.finish();
+        assert_eq!((index.hash, index.signature), (ContentHash::of(&bytes), None));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Pure planning from tags; a bad answer costs bytes, never correctness.
 
+use super::blocks::{KEPT_STRONG_BYTES, block_bytes_for};
 use super::groups::{GroupTags, node_bytes};
 use crate::model::limits::{
     ASK_ANSWER_BYTES, ASK_RANGES, BLOCK_BYTES_MAX, BLOCK_BYTES_MIN, KIB, STRONG_BYTES_MAX, STRONG_BYTES_MIN,
@@ -11,6 +12,8 @@ use crate::model::limits::{
 const WIDENED_BY: u64 = 4 * KIB as u64;
 /// Signatures of one file are asked for in so many answers at most.
 pub const ANSWERS: u64 = 8;
+/// The signature that is kept may cost so much more than the best one: less than is known of what will be needed.
+const HARDLY_MORE: f64 = 1.02;
 /// Bytes that an edit itself costs as literal.
 const EDIT_BYTES: f64 = 64.0;
 
@@ -136,6 +139,35 @@ pub fn request_block_bytes(range_bytes: u64, likeness: &Likeness) -> Option<(u32
     (cost(best) < literals * 0.98).then_some((best as u32 | 1, strong_bytes))
 }
 
+/// The blocks of the signature that the receiver keeps of a content of `size` bytes, with ranges widened to whole
+/// ones, if that costs hardly more than `asked`, the best block and strong bytes: then it has nothing to read.
+pub fn kept_blocks(
+    ranges: &[(u64, u64)],
+    size: u64,
+    asked: (u32, u8),
+    likeness: &Likeness,
+) -> Option<(Vec<(u64, u64)>, u32)> {
+    let (block_bytes, strong_bytes) = asked;
+    let kept = block_bytes_for(size);
+    if strong_bytes > KEPT_STRONG_BYTES {
+        return None;
+    }
+    let block = u64::from(kept);
+    let mut wide: Vec<(u64, u64)> = Vec::new();
+    for &(offset, len) in ranges {
+        let (start, end) = (offset / block * block, (offset + len).next_multiple_of(block).min(size));
+        match wide.last_mut() {
+            Some((_, held_end)) if start <= *held_end => *held_end = end.max(*held_end),
+            _ => wide.push((start, end)),
+        }
+    }
+    let wide: Vec<(u64, u64)> = wide.into_iter().map(|(start, end)| (start, end - start)).collect();
+    let bytes_of = |ranges: &[(u64, u64)]| ranges.iter().map(|(_, len)| len).sum::<u64>() as f64;
+    let entry = 4.0 + f64::from(strong_bytes);
+    let cost = |ranges: &[(u64, u64)], block: u32| likeness.cost(bytes_of(ranges), f64::from(block), entry);
+    (cost(&wide, kept) <= HARDLY_MORE * cost(ranges, block_bytes)).then_some((wide, kept))
+}
+
 /// Cuts ranges (offset, length), by offset, into questions whose answers have room for their entries.
 pub fn questions(ranges: &[(u64, u64)], block_bytes: u32, strong_bytes: u8) -> Vec<Vec<(u64, u64)>> {
     let entry_bytes = 4 + u64::from(strong_bytes);
@@ -256,6 +288,20 @@ mod tests {
         let (coarse, fine) = (size(1e-7).unwrap().0, size(1e-4).unwrap().0);
         assert!(coarse > 10_000 && (200..1_000).contains(&fine), "{coarse} {fine}");
         assert_eq!(request_block_bytes(1 << 24, &Likeness { share: 0.0, ..LIKE }), None);
+    }
+
+    #[test]
+    fn kept_blocks_are_asked_for_whole_where_they_cost_hardly_more() {
+        let (size, block) = (100 * GROUP, 509);
+        let ranges = [(0, GROUP), (50 * GROUP, GROUP), (51 * GROUP + 100, 3), (99 * GROUP, GROUP)];
+        let (wide, kept) = kept_blocks(&ranges, size, (509, 6), &LIKE).unwrap();
+        assert_eq!((kept, wide.len()), (block, 3), "two meet");
+        for ((offset, len), asked) in wide.iter().zip([0, 50 * GROUP, 99 * GROUP]) {
+            assert!(offset % u64::from(block) == 0 && *offset <= asked && offset + len >= asked + GROUP);
+            assert!((offset + len) % u64::from(block) == 0 || offset + len == size);
+        }
+        assert_eq!(kept_blocks(&ranges, size, (509, 7), &LIKE), None, "its strong hashes are too short");
+        assert_eq!(kept_blocks(&ranges, size, (20_001, 6), &LIKE), None, "it is far too fine");
     }
 
     #[test]

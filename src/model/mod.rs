@@ -8,6 +8,7 @@ pub mod hash;
 pub mod limits;
 pub mod list;
 pub mod path;
+pub mod ranges;
 pub mod tree;
 
 pub use entry::{Content, Kind, Leaf, Meta, Time};

@@ -4,11 +4,15 @@
 //! the protocol (source, acknowledged, destination), so that a copy costs nothing and a change
 //! costs the directories above it. Everything keeps byte order of names.
 
-use crate::model::entry::{Content, Kind, Leaf, Meta, entry_hash};
+use crate::model::entry::{Content, Kind, Leaf, Meta};
 use crate::model::hash::{ContentHash, Tag};
 use crate::model::path::{Name, RelPath};
+use crate::model::ranges::{Below, Ranges, hash_all};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
+
+/// Directories of so many entries and more keep what is known of their ranges.
+const LARGE_ENTRIES: usize = 512;
 
 /// One entry of a directory.
 #[derive(Clone, Debug)]
@@ -23,14 +27,17 @@ pub struct Dir {
     pub meta: Meta,
     entries: BTreeMap<Name, Node>,
     summary: OnceLock<Summary>,
+    /// What is still known of the ranges of a large directory since it was changed.
+    ranges: Option<Box<Ranges>>,
 }
 
 /// What follows from the entries of a directory; computed once for each version of it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Summary {
     hash: Option<ContentHash>,
-    n_below: u64,
-    bytes_below: u64,
+    below: Below,
+    /// Of a large directory.
+    ranges: Option<Box<Ranges>>,
 }
 
 /// A whole tree. Mode and time of the root directory itself are not part of it.
@@ -127,17 +134,11 @@ impl Dir {
 
     /// A directory with these entries.
     pub fn with_entries(meta: Meta, entries: BTreeMap<Name, Node>) -> Self {
-        Self { meta, entries, summary: OnceLock::new() }
+        Self { meta, entries, ..Self::default() }
     }
 
     pub fn entries(&self) -> &BTreeMap<Name, Node> {
         &self.entries
-    }
-
-    /// The entries, to be changed; the hash is computed again when asked for.
-    pub fn entries_mut(&mut self) -> &mut BTreeMap<Name, Node> {
-        self.summary = OnceLock::new();
-        &mut self.entries
     }
 
     pub fn get(&self, name: &Name) -> Option<&Node> {
@@ -151,12 +152,12 @@ impl Dir {
 
     /// Number of entries below, at any depth.
     pub fn n_below(&self) -> u64 {
-        self.summary().n_below
+        self.summary().below.entries
     }
 
     /// Bytes of the files below, at any depth.
     pub fn bytes_below(&self) -> u64 {
-        self.summary().bytes_below
+        self.summary().below.bytes
     }
 
     /// Whether both hold the same entries, as far as hashes tell.
@@ -164,58 +165,56 @@ impl Dir {
         std::ptr::eq(self, other) || (self.hash().is_some() && self.hash() == other.hash())
     }
 
+    /// Puts an entry and returns what was there.
+    fn insert(&mut self, name: Name, node: Node) -> Option<Node> {
+        let there = self.entries.insert(name.clone(), node);
+        let touched = if there.is_some() { Ranges::changed } else { Ranges::inserted };
+        self.forget(|ranges| touched(ranges, &name));
+        there
+    }
+
+    /// Takes an entry away.
+    fn remove(&mut self, name: &Name) -> Option<Node> {
+        let there = self.entries.remove(name)?;
+        self.forget(|ranges| ranges.removed(name));
+        Some(there)
+    }
+
+    /// A directory in this one, to be changed.
+    fn dir_mut(&mut self, name: &Name) -> Option<&mut Dir> {
+        if !matches!(self.entries.get(name), Some(Node::Dir(_))) {
+            return None;
+        }
+        self.forget(|ranges| ranges.changed(name));
+        match self.entries.get_mut(name) {
+            Some(Node::Dir(below)) => Some(Arc::make_mut(below)),
+            _ => None,
+        }
+    }
+
+    /// The hash is computed again when asked for: of the ranges that were touched.
+    fn forget(&mut self, touch: impl FnOnce(&mut Ranges)) {
+        if let Some(summary) = self.summary.take() {
+            self.ranges = summary.ranges;
+        }
+        if let Some(ranges) = &mut self.ranges {
+            touch(ranges);
+        }
+    }
+
     fn summary(&self) -> &Summary {
         self.summary.get_or_init(|| self.summarise())
     }
 
     fn summarise(&self) -> Summary {
-        let mut n_below = self.entries.len() as u64;
-        let mut bytes_below = 0;
-        for node in self.entries.values() {
-            match node {
-                Node::Leaf(leaf) if leaf.kind == Kind::File => {
-                    bytes_below = leaf.size.saturating_add(bytes_below);
-                }
-                Node::Leaf(_) => {}
-                Node::Dir(dir) => {
-                    n_below += dir.n_below();
-                    bytes_below = dir.bytes_below().saturating_add(bytes_below);
-                }
-            }
+        if self.entries.len() < LARGE_ENTRIES {
+            let (hash, below) = hash_all(&self.entries);
+            return Summary { hash, below, ranges: None };
         }
-        Summary { hash: directory_hash(&self.entries), n_below, bytes_below }
+        let mut ranges = self.ranges.clone().unwrap_or_else(|| Box::new(Ranges::of(&self.entries)));
+        let (hash, below) = ranges.summarise(&self.entries);
+        Summary { hash, below, ranges: Some(ranges) }
     }
-}
-
-/// Whether a new range of a directory begins at this name: one in 256 on average.
-pub fn begins_range(name: &Name) -> bool {
-    blake3::hash(name.as_bytes()).as_bytes()[0] == 0
-}
-
-/// The directory hash: over its ranges, each over its entries; see `docs/protocol.md`, "Trees".
-fn directory_hash(entries: &BTreeMap<Name, Node>) -> Option<ContentHash> {
-    let mut ranges = blake3::Hasher::new_derive_key("strait 1 dir");
-    let mut range: Option<(&Name, blake3::Hasher)> = None;
-    let mut close = |range: Option<(&Name, blake3::Hasher)>| {
-        if let Some((first, hasher)) = range {
-            ranges.update(&(first.as_bytes().len() as u16).to_le_bytes());
-            ranges.update(first.as_bytes());
-            ranges.update(hasher.finalize().as_bytes());
-        }
-    };
-    for (name, node) in entries {
-        let size = node.as_leaf().map_or(0, |leaf| leaf.size);
-        let hash = entry_hash(name, node.kind(), node.meta(), size, &node.hash()?.0);
-        if range.is_none() || begins_range(name) {
-            close(range.take());
-            range = Some((name, blake3::Hasher::new_derive_key("strait 1 range")));
-        }
-        if let Some((_, hasher)) = &mut range {
-            hasher.update(&hash);
-        }
-    }
-    close(range);
-    Some(ContentHash(*ranges.finalize().as_bytes()))
 }
 
 impl Tree {
@@ -256,7 +255,7 @@ impl Tree {
     /// Puts an entry at a path and returns what was there.
     pub fn insert(&mut self, path: &RelPath, node: Node) -> Result<Option<Node>, TreeError> {
         let (parent, name) = path.split().ok_or(TreeError::NoParent)?;
-        Ok(self.dir_mut(&parent)?.entries_mut().insert(name, node))
+        Ok(self.dir_mut(&parent)?.insert(name, node))
     }
 
     /// Takes the entry at a path away.
@@ -265,7 +264,7 @@ impl Tree {
         if self.get(path).is_none() {
             return Err(TreeError::Missing);
         }
-        self.dir_mut(&parent)?.entries_mut().remove(&name).ok_or(TreeError::Missing)
+        self.dir_mut(&parent)?.remove(&name).ok_or(TreeError::Missing)
     }
 
     /// Sets mode and time of an entry; those of the root are not kept.
@@ -278,18 +277,14 @@ impl Tree {
     }
 
     /// The directory at a path, to be changed, with every directory above it.
-    pub fn dir_mut(&mut self, path: &RelPath) -> Result<&mut Dir, TreeError> {
+    fn dir_mut(&mut self, path: &RelPath) -> Result<&mut Dir, TreeError> {
         if self.dir(path).is_none() {
             return Err(TreeError::NoParent);
         }
         let mut dir = Arc::make_mut(&mut self.0);
         for name in path.names() {
-            dir = match dir.entries_mut().get_mut(&name) {
-                Some(Node::Dir(below)) => Arc::make_mut(below),
-                _ => return Err(TreeError::NoParent),
-            };
+            dir = dir.dir_mut(&name).ok_or(TreeError::NoParent)?;
         }
-        dir.summary = OnceLock::new();
         Ok(dir)
     }
 

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::model::entry::Time;
+use crate::model::ranges::begins_range;
+use crate::model::ranges::counted::N_HASHED;
 
 fn path(text: &str) -> RelPath {
     RelPath::parse(text.as_bytes()).expect("a path")
@@ -78,6 +80,68 @@ fn what_is_equal_is_shared_and_what_differs_is_kept() {
     assert!(Arc::ptr_eq(sample().sharing(&source).root(), source.root()));
     other.set_meta(&path("a"), Meta { mode: 0o700, ..Meta::default() }).expect("a is there");
     assert_eq!(dir(&other.sharing(&source)).meta.mode, 0o700);
+}
+
+/// A directory of many files, some of whose names begin ranges.
+fn wide(n_files: usize) -> Tree {
+    let mut tree = Tree::default();
+    (0..n_files).for_each(|i| drop(tree.insert(&path(&format!("f{i}")), file("x"))));
+    tree
+}
+
+/// The same entries, of which nothing is hashed yet.
+fn afresh(tree: &Tree) -> Tree {
+    let mut fresh = Tree::default();
+    tree.for_each(&mut |path, node| {
+        let node = node.as_dir().map_or_else(|| node.clone(), |dir| Node::empty_dir(dir.meta));
+        fresh.insert(path, node).expect("its directory is there");
+    });
+    fresh
+}
+
+#[test]
+fn a_change_in_a_wide_directory_hashes_the_entries_of_its_range_only() {
+    let mut tree = wide(20_000);
+    tree.root_hash(&[0; 16]);
+    let before = N_HASHED.get();
+    tree.insert(&path("f777"), file("other")).expect("the root is there");
+    tree.root_hash(&[0; 16]);
+    let n_hashed = N_HASHED.get() - before;
+    assert!((1..3_000).contains(&n_hashed), "{n_hashed} of 20,000");
+}
+
+#[test]
+fn whatever_becomes_of_a_wide_directory_its_hash_is_that_of_its_entries() {
+    let mut tree = wide(3_000);
+    let names = (0..4_000).map(|i| format!("f{i}")).chain(["a".into(), "z".into()]);
+    let begin = |text: &String| begins_range(&Name::parse(text.as_bytes()).expect("a name"));
+    let (border, plain): (Vec<String>, Vec<String>) = names.partition(begin);
+    assert!(border.len() > 5);
+    let check = |tree: &Tree, what: &str| {
+        let fresh = afresh(tree);
+        assert_eq!(tree.root_hash(&[0; 16]), fresh.root_hash(&[0; 16]), "{what}");
+        assert_eq!(tree.root().bytes_below(), fresh.root().bytes_below(), "{what}");
+    };
+    check(&tree, "at first");
+    for name in border.iter().chain(plain.iter().step_by(97)).chain(["a".into(), "z".into()].iter()) {
+        let at = path(name);
+        let steps: [(&str, &dyn Fn(&mut Tree)); 5] = [
+            ("changed", &|tree| drop(tree.insert(&at, file("other")))),
+            ("removed", &|tree| drop(tree.remove(&at))),
+            ("made a directory", &|tree| drop(tree.insert(&at, Node::empty_dir(Meta::default())))),
+            ("filled", &|tree| drop(tree.insert(&path(&format!("{name}/below")), file("below")))),
+            ("removed with what is below", &|tree| drop(tree.remove(&at))),
+        ];
+        for (what, step) in steps {
+            step(&mut tree);
+            check(&tree, &format!("{name} {what}"));
+        }
+    }
+    // Also where nothing was hashed between two changes, and where all ranges go.
+    border.iter().for_each(|name| drop(tree.insert(&path(name), file("again"))));
+    check(&tree, "all borders are back");
+    border.iter().for_each(|name| drop(tree.remove(&path(name))));
+    check(&tree, "no border is left");
 }
 
 #[test]

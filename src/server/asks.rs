@@ -5,7 +5,7 @@ use super::holdings::Holdings;
 use super::packs::read_small;
 use super::shore::Shore;
 use super::stage::Stage;
-use crate::delta::blocks::{RangeSignature, entry_bytes};
+use crate::delta::blocks::{BlockSignature, RangeSignature, block_bytes_for, entry_bytes};
 use crate::delta::chunks::ChunkMap;
 use crate::delta::find::Finder;
 use crate::delta::groups::{GroupTags, GroupTree};
@@ -90,9 +90,7 @@ fn have(shore: &Shore, holdings: &Holdings, mut tags: Vec<Tag>) -> Vec<HaveChunk
 /// before.
 fn chunks_of(shore: &Shore, path: &RelPath, leaf: &Leaf) -> Option<ChunkMap> {
     let file = open_file(&shore.destination, path, leaf)?;
-    let mut index = index_file(&file, leaf.size, Indexer::new(leaf.size)).ok()?;
-    // Of the rest only the hash is of use here.
-    index.signature = None;
+    let index = index_file(&file, leaf.size, Indexer::new(leaf.size)).ok()?;
     shore.known.keep(&index);
     index.chunks.filter(|_| Some(index.hash) == leaf.content.whole())
 }
@@ -104,7 +102,8 @@ fn groups_of(shore: &Shore, stage: &mut Stage, basis: &BasisRef) -> Option<(Cont
         return Some((hash, groups));
     }
     let file = stage.open_basis(shore, basis)?;
-    let index = index_file(&file, basis.size(), Indexer::hash_only()).ok()?;
+    let indexer = if is_partial { Indexer::hash_only() } else { Indexer::signing(basis.size(), None) };
+    let index = index_file(&file, basis.size(), indexer).ok()?;
     if is_partial {
         return Some((hash, index.groups?));
     }
@@ -153,6 +152,7 @@ impl Parts {
     ) -> Option<()> {
         let found = ContentFound { hash: basis.hash()?, size: basis.size() };
         let file = stage.open_basis(shore, basis)?;
+        let kept = self.kept(shore, basis);
         let block = u64::from(self.block_bytes);
         let blocks_a_part = (OP_BYTES / entry_bytes(self.strong_bytes)) as u64;
         let part_bytes = (blocks_a_part * block).min((4 * MIB) as u64 / block * block).max(block);
@@ -161,6 +161,13 @@ impl Parts {
             let mut at = offset;
             while at < end {
                 let n = part_bytes.min(end - at);
+                if let Some(entries) =
+                    kept.as_ref().and_then(|kept| kept.entries_of(at..at + n, self.strong_bytes))
+                {
+                    tell(self.message(Some(found), (at, n), entries, true));
+                    at += n;
+                    continue;
+                }
                 let mut bytes = vec![0; n as usize];
                 if read_full(&file, &mut bytes, at).ok()? < bytes.len() {
                     return None;
@@ -172,5 +179,13 @@ impl Parts {
         }
         tell(self.message(Some(found), (0, 0), Vec::new(), false));
         Some(())
+    }
+
+    /// The signature that is kept of the whole content, if it is one of the blocks that are asked for.
+    fn kept(&self, shore: &Shore, basis: &BasisRef) -> Option<BlockSignature> {
+        let is_file = matches!(basis, BasisRef::File { .. });
+        let is_like = is_file && self.block_bytes == block_bytes_for(basis.size());
+        let kept = shore.known.signature(&basis.hash().filter(|_| is_like)?)?;
+        (kept.block_bytes() == self.block_bytes && kept.len() == basis.size()).then_some(kept)
     }
 }

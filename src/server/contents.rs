@@ -20,8 +20,8 @@ const BATCH_ROWS: usize = 4_096;
 /// Known hashes of files, and the index of each content, over one cache.
 pub struct KnownContents {
     cache: Arc<Cache>,
-    /// Whether block signatures are computed and kept.
-    signs: bool,
+    /// Whether chunk maps are made as well.
+    has_chunks: bool,
     /// Of a source: for files that never rest.
     snapshots: Option<Snapshots>,
     /// Rows that are not in the cache yet, by device and inode.
@@ -36,14 +36,14 @@ pub struct ScanContents<'k> {
 }
 
 impl KnownContents {
-    /// For a sender: group trees and block signatures of what it read.
+    /// For a sender: group trees, chunk maps and block signatures of what it read.
     pub fn new(cache: Arc<Cache>) -> Self {
-        Self { cache, signs: true, snapshots: None, fresh: Mutex::default() }
+        Self { cache, has_chunks: true, snapshots: None, fresh: Mutex::default() }
     }
 
-    /// For a receiver, which computes signatures of just the ranges that it is asked for.
-    pub fn unsigned(cache: Arc<Cache>) -> Self {
-        Self { signs: false, ..Self::new(cache) }
+    /// For a receiver, which makes chunk maps only when somebody asks for chunks.
+    pub fn without_chunks(cache: Arc<Cache>) -> Self {
+        Self { has_chunks: false, ..Self::new(cache) }
     }
 
     /// The same for a source, whose files may change all the time.
@@ -160,14 +160,15 @@ impl Contents for ScanContents<'_> {
     }
 
     fn begin(&self, stat: &Stat) -> Box<dyn Indexing + '_> {
-        if !self.known.signs {
-            return Box::new(FileIndexing { known: self.known, indexer: Indexer::hash_only() });
-        }
         let reader = self.reader.as_ref().filter(|_| stat.size > PACK_FILE_BYTES);
         // A file that was changed in place is what it was, but for some groups.
         let earlier = reader.and_then(|reader| reader.earlier(&row_stat(stat)));
         let earlier = earlier.and_then(|hash| self.known.earlier(&hash));
-        Box::new(FileIndexing { known: self.known, indexer: Indexer::over(stat.size, earlier) })
+        let indexer = match self.known.has_chunks {
+            true => Indexer::over(stat.size, earlier),
+            false => Indexer::signing(stat.size, earlier),
+        };
+        Box::new(FileIndexing { known: self.known, indexer })
     }
 }
 

@@ -4,7 +4,7 @@ use super::refusal::refusal_of_stage;
 use super::shore::Shore;
 use super::standing::Standing;
 use crate::delta::groups::group_value;
-use crate::delta::index::Indexer;
+use crate::delta::index::{ContentIndex, Earlier, Indexer};
 use crate::disk::{File, Intent, Ledger, PartialId, StagedFile, StoredPartial, load_values};
 use crate::model::limits::*;
 use crate::net::Secret;
@@ -31,14 +31,16 @@ pub struct Filling {
 
 impl Filling {
     /// Begins with an empty file.
-    pub fn create(shore: &Shore, offer: &Offer) -> Result<Self, Refusal> {
+    ///
+    /// `earlier`: what is known of its first basis.
+    pub fn create(shore: &Shore, offer: &Offer, earlier: Option<Earlier>) -> Result<Self, Refusal> {
         let own = shore.destination.own();
         let id = fresh_id();
         let file = own.create_data(&id).map_err(|error| refusal_of_stage(&error))?;
         let ledger = Some(Ledger::new(own, id, intent(offer)));
         Ok(Self {
             file,
-            indexer: Some(Indexer::hash_only()),
+            indexer: Some(Indexer::signing(offer.size, earlier)),
             standing: None,
             size: offer.size,
             at: 0,
@@ -93,7 +95,7 @@ impl Filling {
         if n < rest.len() {
             return Err(GONE);
         }
-        let mut indexer = Indexer::resume(values);
+        let mut indexer = Indexer::resume(values, self.size);
         indexer.update(&rest);
         (self.indexer, self.at) = (Some(indexer), start);
         Ok(())
@@ -125,6 +127,16 @@ impl Filling {
             tracing::warn!(%error, "how far a transfer came cannot be noted");
             self.ledger = None;
         }
+    }
+
+    /// Ends the hashing: what was not seen of blocks is read from what stands, or was staged. `None` in a repair.
+    pub fn finish_index(&mut self) -> Option<ContentIndex> {
+        let indexer = self.indexer.take()?;
+        let (file, standing) = (&mut self.file, &self.standing);
+        Some(indexer.finish_rereading(&mut |at, buffer| match standing {
+            Some(standing) => standing.read(file, buffer, at).unwrap_or(false),
+            None => file.read_at(buffer, at).is_ok_and(|n| n == buffer.len()),
+        }))
     }
 
     /// Leaves what came to be resumed, if there is anything.

@@ -5,6 +5,7 @@ use super::refusal::refusal_of_stage;
 use super::sink::{Stop, index_staged};
 use super::stage::Ready;
 use super::standing::{Standing, Stopped};
+use crate::delta::index::Indexer;
 use crate::disk::{Destination, OverwriteError, Stat};
 use crate::model::{Meta, RelPath, Tag};
 use crate::proto::message::Refusal;
@@ -34,7 +35,7 @@ pub fn overwrite(
 /// Copies what was left where it stood, and hashes all of it: nobody has seen these copies.
 fn make_whole(ready: &mut Ready, standing: &mut Standing, stop: &Stop) -> Result<(), Refusal> {
     standing.make_whole(&mut ready.file, &|| stop.go_on()).map_err(refusal_of)?;
-    let index = index_staged(&mut ready.file, stop)?;
+    let index = index_staged(&mut ready.file, Indexer::hash_only(), stop)?;
     // Somebody changed the basis after it was compared.
     if index.hash == ready.hash { Ok(()) } else { Err(Refusal::Drifted { tag: Tag::UNKNOWN }) }
 }

@@ -125,7 +125,7 @@ impl Shore {
         Ok(Arc::new(Self {
             destination,
             trash: Trash::new(making.trash),
-            known: KnownContents::unsigned(Arc::new(cache)),
+            known: KnownContents::without_chunks(Arc::new(cache)),
             partials,
             clones: keeps.clones,
             in_place: making.in_place,

@@ -143,9 +143,13 @@ fn write_zeros_at(file: &mut StagedFile, at: u64, len: u64, stop: &Stop) -> Resu
     }
     Ok(())
 }
-/// Hashes a staged file from what is there.
-pub fn index_staged(file: &mut StagedFile, stop: &Stop) -> Result<ContentIndex, Refusal> {
-    let mut indexer = Indexer::hash_only();
+
+/// Indexes a staged file from what is there.
+pub fn index_staged(
+    file: &mut StagedFile,
+    mut indexer: Indexer,
+    stop: &Stop,
+) -> Result<ContentIndex, Refusal> {
     let mut buffer = vec![0; MIB];
     let mut at = 0;
     loop {

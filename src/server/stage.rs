@@ -9,10 +9,11 @@ use super::shore::Shore;
 use super::sink::{StageSink, Stop, index_staged};
 use super::standing::Standing;
 use crate::delta::groups::GroupTree;
+use crate::delta::index::Indexer;
 use crate::delta::ops::{Op, PartialName};
 use crate::delta::rebuild::rebuild;
 use crate::disk::{Destination, DestinationError, File, Ledger, StagedFile};
-use crate::model::limits::MISMATCH_HASHES;
+use crate::model::limits::{MISMATCH_HASHES, PACK_FILE_BYTES};
 use crate::model::{ContentHash, Meta};
 use crate::proto::message::{ChangeId, Refusal};
 use crate::proto::receiver::{BasisRef, Offer, PackedFile, RESUMED, Staged};
@@ -93,7 +94,10 @@ impl Stage {
             open.push(self.open_basis(shore, basis).ok_or(gone)?);
         }
         let mut filling = match resume {
-            None => Filling::create(shore, offer)?,
+            None => {
+                let hash = bases.first().and_then(BasisRef::hash).filter(|_| offer.size > PACK_FILE_BYTES);
+                Filling::create(shore, offer, hash.and_then(|hash| shore.known.earlier(&hash)))?
+            }
             Some((PartialName::Stored(name), start)) => Filling::resume(shore, &name, offer, start)?,
             Some((PartialName::Sent(sent), start)) => {
                 let kept = self.kept.remove(&sent).ok_or(Refusal::BasisGone { index: RESUMED })?;
@@ -201,9 +205,9 @@ impl Stage {
         let Some((mut filling, bases)) = self.filling.remove(&id) else { return Err(Refusal::Cancelled) };
         // A clone may have been longer.
         filling.file.cut_to(filling.size).map_err(|error| refusal_of_stage(&error))?;
-        let index = match filling.indexer.take() {
-            Some(indexer) => indexer.finish(),
-            None => index_staged(&mut filling.file, &self.stop)?,
+        let index = match filling.finish_index() {
+            Some(index) => index,
+            None => index_staged(&mut filling.file, Indexer::signing(filling.size, None), &self.stop)?,
         };
         if filling.ledger.as_ref().is_some_and(Ledger::has_failed) {
             return Err(Refusal::Io { errno: 5 });

@@ -141,6 +141,33 @@ impl Standing {
         file.extend_to(self.target_len).map_err(Stopped::Disk)
     }
 
+    /// Reads a range of the target, as far as it is made; `false` where that is not so far.
+    pub fn read(&self, file: &mut StagedFile, buffer: &mut [u8], at: u64) -> Result<bool, DestinationError> {
+        let Place::Basis { basis, edits } = &self.place else {
+            return Ok(file.read_at(buffer, at)? == buffer.len());
+        };
+        // What the basis does not have was written, and comes next.
+        let mut n_seen = basis.read_at(buffer, at).unwrap_or(0);
+        let end = at + buffer.len() as u64;
+        let first = edits.partition_point(|edit| edit.offset + edit.len <= at);
+        for edit in edits[first..].iter().take_while(|edit| edit.offset < end) {
+            let from = (edit.offset.max(at) - at) as usize;
+            let to = ((edit.offset + edit.len).min(end) - at) as usize;
+            let is_read = match edit.kind {
+                EditKind::Zeros => true,
+                EditKind::Bytes => file.read_at(&mut buffer[from..to], at + from as u64)? == to - from,
+            };
+            if edit.kind == EditKind::Zeros {
+                buffer[from..to].fill(0);
+            }
+            if !is_read || from > n_seen {
+                return Ok(false);
+            }
+            n_seen = n_seen.max(to);
+        }
+        Ok(n_seen == buffer.len())
+    }
+
     /// Goes over `len` bytes of the target from `at` on that are the clone's, and hashes them; `false`, and
     /// nothing done, where the clone is not so long. `stop` is asked now and then.
     pub fn keep(

@@ -7,7 +7,7 @@
 //! one change among 100,000 names writes one part of some 256 entries and the list of parts.
 
 use crate::model::entry::Leaf;
-use crate::model::tree::begins_range;
+use crate::model::ranges::begins_range;
 use crate::model::{Content, ContentHash, Dir, Kind, Meta, Name, Node, Time, Tree};
 use crate::store::rows::{Cursor, Fault, LISTINGS, Reading, Writing};
 use crate::store::{Cache, CacheError};

@@ -2,11 +2,14 @@
 
 mod clones;
 mod in_place;
+mod signed;
 
 use super::options::{Found, Making};
 use super::shore::Shore;
 use super::stage::{Ready, Sealed, Stage};
+use crate::delta::blocks::{KEPT_STRONG_BYTES, RangeSignature, block_bytes_for};
 use crate::delta::ops::Op;
+use crate::model::limits::PACK_FILE_BYTES;
 use crate::model::{Content, ContentHash, Kind, Leaf, Meta, RelPath, Time};
 use crate::proto::message::Refusal;
 use crate::proto::receiver::{BasisRef, Expect, Offer, Staged, Step};
@@ -143,7 +146,15 @@ impl Dest {
         let stat = self.shore.destination.install(ready.file, &path(name)).unwrap();
         self.shore.known.learn(&stat, hash);
         assert!(std::fs::read(self.at(name)).unwrap() == target, "{name}");
+        self.assert_signed(target);
         counts
+    }
+
+    /// The block signature of a content is kept, and right; of a small one there is none.
+    fn assert_signed(&self, content: &[u8]) {
+        let (kept, size) = (self.shore.known.signature(&ContentHash::of(content)), content.len() as u64);
+        let right = RangeSignature::compute(0, content, block_bytes_for(size), KEPT_STRONG_BYTES);
+        assert!(kept == Some(right).filter(|_| size > PACK_FILE_BYTES), "the signature of {size} bytes");
     }
 
     /// Bytes in the stage, holes not counted.
