@@ -115,16 +115,6 @@ impl Hashed {
     }
 }
 
-/// How many entries were hashed on this thread.
-#[cfg(test)]
-pub mod counted {
-    use std::cell::Cell;
-
-    thread_local! {
-        pub static N_HASHED: Cell<u64> = const { Cell::new(0) };
-    }
-}
-
 impl Below {
     fn add(&mut self, other: Self) {
         self.entries += other.entries;
@@ -158,5 +148,15 @@ impl DirHasher {
     fn finish(self) -> (Option<ContentHash>, Below) {
         let hash = ContentHash(*self.ranges.finalize().as_bytes());
         (Some(hash).filter(|_| self.is_whole), self.below)
+    }
+}
+
+/// How many entries were hashed on this thread.
+#[cfg(test)]
+pub mod counted {
+    use std::cell::Cell;
+
+    thread_local! {
+        pub static N_HASHED: Cell<u64> = const { Cell::new(0) };
     }
 }

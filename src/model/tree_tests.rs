@@ -110,6 +110,9 @@ fn a_change_in_a_wide_directory_hashes_the_entries_of_its_range_only() {
     assert!((1..3_000).contains(&n_hashed), "{n_hashed} of 20,000");
 }
 
+/// What is done to a tree, in a word.
+type Step<'a> = (&'a str, &'a dyn Fn(&mut Tree));
+
 #[test]
 fn whatever_becomes_of_a_wide_directory_its_hash_is_that_of_its_entries() {
     let mut tree = wide(3_000);
@@ -125,7 +128,7 @@ fn whatever_becomes_of_a_wide_directory_its_hash_is_that_of_its_entries() {
     check(&tree, "at first");
     for name in border.iter().chain(plain.iter().step_by(97)).chain(["a".into(), "z".into()].iter()) {
         let at = path(name);
-        let steps: [(&str, &dyn Fn(&mut Tree)); 5] = [
+        let steps: [Step; 5] = [
             ("changed", &|tree| drop(tree.insert(&at, file("other")))),
             ("removed", &|tree| drop(tree.remove(&at))),
             ("made a directory", &|tree| drop(tree.insert(&at, Node::empty_dir(Meta::default())))),

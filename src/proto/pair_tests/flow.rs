@@ -2,7 +2,8 @@
 
 use super::disk::Body;
 use super::*;
-use crate::proto::message::Refusal;
+use crate::model::ranges::counted::N_HASHED;
+use crate::proto::message::{Down, Refusal};
 
 /// Scenario 26.
 #[test]
@@ -121,4 +122,30 @@ fn transfers_do_not_wait_for_acknowledgements() {
     assert_eq!(pair.count_ups(|up| matches!(up, Up::End { .. })), 40);
     assert_eq!(pair.settle(), Ending::Identical);
     pair.assert_in_step();
+}
+
+/// The parent of thousands of directories changes with each acknowledgement: it was hashed anew each time.
+#[test]
+fn directories_below_one_parent_cost_no_more_each_when_there_are_more_of_them() {
+    let hashed_for_each = |n_dirs: usize| {
+        let mut pair = Pair::new();
+        // Little is under way at a time, and much is acknowledged by itself.
+        pair.credit_bytes = 64 << 10;
+        pair.files.put(&path("p"), Body::Dir);
+        for index in 0..n_dirs {
+            pair.files.put(&path(&format!("p/d{index}")), Body::Dir);
+            pair.files.write(&path(&format!("p/d{index}/f")), &noise(index as u64, 400));
+        }
+        let before = N_HASHED.get();
+        assert_eq!(pair.push(), Ending::Identical);
+        let n_done =
+            pair.downs.iter().filter(|down| matches!(down, Down::Done { root: Some(_), .. })).count();
+        assert!(n_done > n_dirs / 400, "{n_done} roots are told");
+        (N_HASHED.get() - before) as usize / n_dirs
+    };
+    let (few, many) = (hashed_for_each(1_000), hashed_for_each(4_000));
+    assert!(
+        many <= few * 3 / 2,
+        "{few} entries are hashed for each of 1,000 directories, {many} for each of 4,000"
+    );
 }
