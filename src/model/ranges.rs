@@ -75,20 +75,40 @@ impl Ranges {
     /// The directory hash and what lies below; `None` while an entry is not known whole. Hashes the entries of the ranges
     /// that were touched.
     pub fn summarise(&mut self, entries: &BTreeMap<Name, Node>) -> (Option<ContentHash>, Below) {
+        // From below upwards, before there is a hasher: a tree is deep, and a hasher large.
+        for (start, end, held) in self.parts() {
+            if held.is_none() {
+                for (_, node) in entries.range::<Name, _>((start, end)) {
+                    node.n_below();
+                }
+            }
+        }
+        self.hash(entries)
+    }
+
+    #[inline(never)]
+    fn hash(&mut self, entries: &BTreeMap<Name, Node>) -> (Option<ContentHash>, Below) {
         let mut dir = DirHasher::default();
-        let end = self.ranges.keys().next().map_or(Bound::Unbounded, Bound::Excluded);
-        let head = entries.range::<Name, _>((Bound::Unbounded, end));
-        if let Some((first, _)) = head.clone().next() {
-            dir.push(first, *self.head.get_or_insert_with(|| Hashed::of(head)));
-        }
-        let ends: Vec<Name> = self.ranges.keys().skip(1).cloned().collect();
-        let mut ends = ends.iter();
-        for (first, range) in &mut self.ranges {
-            let end = ends.next().map_or(Bound::Unbounded, Bound::Excluded);
-            let held = range.get_or_insert_with(|| Hashed::of(entries.range((Bound::Included(first), end))));
-            dir.push(first, *held);
-        }
+        let parts = self.parts().into_iter().map(|(start, end, held)| {
+            let mut part = entries.range::<Name, _>((start, end)).peekable();
+            let first = part.peek().map(|(first, _)| *first)?;
+            let hashed = held.unwrap_or_else(|| Hashed::of(part));
+            dir.push(first, hashed);
+            Some(hashed)
+        });
+        let mut hashed: Vec<Option<Hashed>> = parts.collect();
+        let ranges = hashed.split_off(1);
+        self.head = hashed[0];
+        self.ranges.values_mut().zip(ranges).for_each(|(range, hashed)| *range = hashed);
         dir.finish()
+    }
+
+    /// The head and each range: where they begin and end, and as they were hashed.
+    fn parts(&self) -> Vec<(Bound<&Name>, Bound<&Name>, Option<Hashed>)> {
+        let ends = self.ranges.keys().map(Bound::Excluded).chain([Bound::Unbounded]);
+        let starts = [Bound::Unbounded].into_iter().chain(self.ranges.keys().map(Bound::Included));
+        let held = [self.head].into_iter().chain(self.ranges.values().copied());
+        starts.zip(ends).zip(held).map(|((start, end), held)| (start, end, held)).collect()
     }
 }
 
