@@ -2,8 +2,10 @@
 //!
 //! Events are hints, the scan is the truth: an event only tells which directory to list again.
 
+mod links;
 mod scans;
 
+use self::links::Links;
 use super::origin::root_change;
 use super::teller::tell_skipped;
 use crate::client::event::{Event, Report, Scanned};
@@ -95,6 +97,7 @@ impl SourceThread {
             tree: Tree::default(),
             dirs: BTreeMap::new(),
             findings: Findings::default(),
+            links: Links::default(),
             number: 0,
             told_dirs: BTreeSet::new(),
             seen_gone: Arc::default(),
@@ -150,6 +153,7 @@ struct Keeper {
     tree: Tree,
     dirs: BTreeMap<RelPath, DirId>,
     findings: Findings,
+    links: Links,
     number: u64,
     /// Directories that events named since they were last listed.
     told_dirs: BTreeSet<RelPath>,

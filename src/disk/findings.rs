@@ -91,6 +91,9 @@ pub struct Notes {
     pub n_masked_modes: u64,
 }
 
+/// Device and inode.
+pub type Inode = (u64, u64);
+
 /// What a scan found beside the tree. After a rescan it speaks of the listed directories only.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
@@ -105,6 +108,8 @@ pub struct Findings {
     pub unstable: Vec<RelPath>,
     /// Files in the tree whose content is not known yet.
     pub pending: Vec<RelPath>,
+    /// Files with more than one name, and the device and inode that each names.
+    pub linked: Vec<(RelPath, Inode)>,
     pub notes: Notes,
 }
 
@@ -155,6 +160,7 @@ impl Findings {
         self.unreadable.extend(other.unreadable);
         self.unstable.extend(other.unstable);
         self.pending.extend(other.pending);
+        self.linked.extend(other.linked);
         self.notes.n_hardlinked += other.notes.n_hardlinked;
         self.notes.n_other_owner += other.notes.n_other_owner;
         self.notes.n_masked_modes += other.notes.n_masked_modes;

@@ -119,6 +119,9 @@ impl Lister<'_> {
             Verdict::Excluded => return listed.findings.n_excluded += 1,
         }
         listed.findings.notes.add(stat, self.uid);
+        if stat.is_file() && stat.n_links > 1 {
+            listed.findings.linked.push((path.clone(), (stat.dev, stat.ino)));
+        }
         let found = match kind {
             Kind::Dir => {
                 let born = birth(dir, name.as_bytes());

@@ -293,3 +293,36 @@ fn a_link_that_breaks_is_told_once_and_in_plain_words() {
     assert_eq!(ran.err.len(), 2, "{:#?}", ran.err);
     assert!(ran.err[0].starts_with("disconnected: "), "{:#?}", ran.err);
 }
+
+/// The other names of a file raise no event when it is written through one: they stayed as they were until the next scan
+/// of everything.
+#[test]
+fn a_write_through_one_name_of_a_file_reaches_its_other_names() {
+    let world = World::new();
+    let src = &world.src;
+    write(src.join("a/one"), "first");
+    mkdir(src.join("b"));
+    mkdir(src.join("c"));
+    std::fs::hard_link(src.join("a/one"), src.join("b/two")).unwrap();
+    write(src.join("a/single"), "its own");
+    let (_server, watch) = watching(&world, &[]);
+    assert_same(src, &world.dst);
+    for (name, content) in [("b/two", "second"), ("a/one", "the third")] {
+        // Not replaced: written to.
+        std::fs::write(src.join(name), content).unwrap();
+        arrives(&world);
+    }
+    chmod(src.join("b/two"), 0o600);
+    arrives(&world);
+    // A name that comes later, of a file that had one alone when it was looked at.
+    std::fs::hard_link(src.join("a/single"), src.join("c/three")).unwrap();
+    arrives(&world);
+    std::fs::write(src.join("c/three"), "through the third").unwrap();
+    arrives(&world);
+    // A directory that moves takes its names with it.
+    mv(src.join("b"), src.join("d"));
+    arrives(&world);
+    std::fs::write(src.join("d/two"), "from where it moved").unwrap();
+    arrives(&world);
+    watch.interrupt().ended_with(0);
+}

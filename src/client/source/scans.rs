@@ -2,6 +2,7 @@
 //! is gone or another directory stands in its place.
 
 use super::super::teller::{Teller, tell_notes};
+use super::links::Links;
 use super::{Failure, Keeper};
 use crate::client::event::Event;
 use crate::disk::{
@@ -89,6 +90,7 @@ impl Keeper {
         self.note_gone(&before);
         self.dirs = scanned.dirs;
         self.findings = scanned.findings;
+        self.links = Links::of(&std::mem::take(&mut self.findings.linked));
         if self.number == 0 {
             let n_attributes = progress.with_attributes.load(Ordering::Relaxed);
             tell_notes(&self.findings, n_attributes, self.events);
@@ -124,8 +126,10 @@ impl Keeper {
             self.note_gone(&before);
             renewed.renew(&mut self.dirs);
             self.take_findings(&renewed.listed, &renewed.findings);
-            touched = Touched { dirs: BTreeSet::new(), whole: self.unwatched(&renewed) };
-            if touched.whole.is_empty() {
+            let dirs =
+                if self.watches { self.links.renew(&renewed, &before, &self.tree) } else { BTreeSet::new() };
+            touched = Touched { dirs, whole: self.unwatched(&renewed) };
+            if touched.whole.is_empty() && touched.dirs.is_empty() {
                 break;
             }
         }
