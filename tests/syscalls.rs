@@ -183,3 +183,28 @@ fn a_write_that_comes_short_leaves_the_old_version_and_is_said() {
     yard.push(None).is_in_step("after");
     yard.is_in_step("after");
 }
+
+/// So a file system says that it keeps no symlinks: the push ended with 0, and they were not there.
+#[test]
+fn symlinks_that_a_destination_cannot_hold_are_named_and_the_push_is_partial() {
+    if !can_trace() {
+        return println!("skipped: needs strace with --seccomp-bpf, and the right to trace");
+    }
+    let yard = Yard::new();
+    fs::create_dir(yard.src.join("d")).unwrap();
+    fs::write(yard.src.join("d/file"), "there").unwrap();
+    std::os::unix::fs::symlink("file", yard.src.join("d/link")).unwrap();
+    let none = Fault::always("symlinkat", "error=EPERM");
+    for round in ["first", "second"] {
+        let Outcome { status, said, .. } = strace::push(&yard, &yard.src, &none);
+        assert_eq!(status.code(), Some(3), "{round}: {said}");
+        assert!(
+            said.contains("d/link") && said.contains("cannot store entries of its kind"),
+            "{round}: {said}"
+        );
+        assert_eq!(fs::read(yard.dest.join("d/file")).unwrap(), b"there");
+        assert!(fs::symlink_metadata(yard.dest.join("d/link")).is_err());
+    }
+    yard.push(None).is_in_step("where symlinks are kept");
+    assert_eq!(fs::read_link(yard.dest.join("d/link")).unwrap(), PathBuf::from("file"));
+}

@@ -176,9 +176,19 @@ async fn sync(
     let root_path = &options.source;
     let shadow = shadow_of(&options, &root, &places);
     let source = SourceThread::start(root, known.clone(), scope.clone(), (watches, is_confined), events);
-    let (backlog, scope_id) = (Backlog::default(), scope.id());
-    let ashore =
-        Ashore { known, shadow, source, places, events, stop, scope: scope_id, once: !watches, backlog };
+    let backlog = Backlog::default();
+    let ashore = Ashore {
+        known,
+        shadow,
+        source,
+        places,
+        events,
+        stop,
+        scope: scope.id(),
+        once: !watches,
+        backlog,
+        has_told_keeps: Default::default(),
+    };
     let client = client_id(&ashore.known);
     let config = Config {
         client,

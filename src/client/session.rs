@@ -10,13 +10,13 @@ use super::pass::{Before, Pass, told};
 use super::shadow::Shadow;
 use super::source::{Failure, Snapshot, SourceThread};
 use crate::disk::Root;
-use crate::model::Tree;
 use crate::model::limits::PARTIAL_BYTES;
+use crate::model::{Meta, Tree};
 use crate::net::link::{Inbox, Outbox};
 use crate::net::{Places, Traffic};
 use crate::proto::frame::Frames;
 use crate::proto::message::{
-    ByeCode, ChangeId, Down, PackBody, RefuseCode, RootId, RootState, ScopeId, Text, Up,
+    ByeCode, ChangeId, Down, Keeps, PackBody, RefuseCode, RootId, RootState, ScopeId, Text, Up,
 };
 use crate::proto::sender::{Action, Ending, News, Sender, Unready};
 use crate::server::contents::KnownContents;
@@ -25,6 +25,7 @@ use crate::store::Acknowledged;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
@@ -52,6 +53,8 @@ pub struct Ashore {
     /// Ends after the first pass.
     pub once: bool,
     pub backlog: Backlog,
+    /// It was said what the destination does not keep.
+    pub has_told_keeps: AtomicBool,
 }
 
 impl Ashore {
@@ -352,9 +355,24 @@ impl Session {
         }
     }
 
+    /// Says once what of metadata the destination does not keep.
+    fn tell_keeps(&self, ashore: &Ashore, keeps: &Keeps) {
+        let mut less = Vec::new();
+        if keeps.time_step_ns > 1 {
+            less.push(format!("times in steps of {} ns", keeps.time_step_ns));
+        }
+        if keeps.mode_mask & Meta::MODE_MASK != Meta::MODE_MASK {
+            less.push(format!("of modes the bits {:03o}", keeps.mode_mask & Meta::MODE_MASK));
+        }
+        if !less.is_empty() && !ashore.has_told_keeps.swap(true, Ordering::Relaxed) {
+            let text = format!("the destination keeps {}; the rest is not carried over", less.join(", and "));
+            ashore.events.event(Event::Note { text });
+        }
+    }
+
     fn tell(&mut self, ashore: &Ashore, news: News) {
         match news {
-            News::Welcomed { .. } => {}
+            News::Welcomed { keeps, .. } => self.tell_keeps(ashore, &keeps),
             News::Destination(RootState::Hashing { done, total }) if total > 0 => {
                 // Said only when it takes a while.
                 let since = *self.hashing_since.get_or_insert_with(Instant::now);

@@ -47,7 +47,8 @@ pub fn probe(own: &OwnFolder) -> std::result::Result<Keeps, DestinationError> {
 
 fn try_all(dir: &OwnedFd) -> Result<Keeps> {
     let file = create(dir, FILE)?;
-    let symlinks = match sys::symlinkat("target", dir, LINK) {
+    // One that keeps none says so each time.
+    let symlinks = match again_if_not_permitted(|| sys::symlinkat("target", dir, LINK)) {
         Ok(()) => true,
         Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => false,
         Err(errno) => return Err(errno),
@@ -93,13 +94,21 @@ fn step_of(kept: Time) -> u32 {
 
 fn mode_mask(file: &OwnedFd) -> Result<u16> {
     let seen = |mode| -> Result<u32> {
-        match sys::fchmod(file, Mode::from_raw_mode(mode)) {
+        match again_if_not_permitted(|| sys::fchmod(file, Mode::from_raw_mode(mode))) {
             Ok(()) | Err(Errno::PERM | Errno::OPNOTSUPP) => Ok(Stat::of(&sys::fstat(file)?).mode),
             Err(errno) => Err(errno),
         }
     };
     let (set, cleared) = (seen(0o777)?, seen(0)?);
     Ok((set & !cleared & 0o777) as u16)
+}
+
+/// Tries once more where a file system says that it keeps no such thing: what is said once may have another reason.
+fn again_if_not_permitted(call: impl Fn() -> Result<()>) -> Result<()> {
+    match call() {
+        Err(Errno::PERM) => call(),
+        result => result,
+    }
 }
 
 fn folds(dir: &OwnedFd) -> Result<bool> {

@@ -1,8 +1,8 @@
 //! The source as the destination can keep it: what cannot be kept is left out before hashing, so
 //! that both sides can agree on a root.
 
-use crate::model::{Dir, Kind, Meta, Node, Time, Tree};
-use std::collections::BTreeMap;
+use crate::model::{Dir, Kind, Meta, Node, RelPath, Time, Tree};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What a destination can keep of metadata and kinds.
@@ -32,6 +32,19 @@ impl Kept {
 /// The tree as it can be kept; symlinks are left out where there are none.
 pub fn project(tree: &Tree, kept: &Kept) -> Tree {
     if kept.is_all() { tree.clone() } else { Tree::new(project_dir(tree.root(), kept)) }
+}
+
+/// The symlinks of a tree that are left out of its projection.
+pub fn left_out(tree: &Tree, kept: &Kept) -> BTreeSet<RelPath> {
+    let mut links = BTreeSet::new();
+    if !kept.symlinks {
+        tree.for_each(&mut |path, node| {
+            if node.kind() == Kind::Link {
+                links.insert(path.clone());
+            }
+        });
+    }
+    links
 }
 
 fn project_dir(dir: &Dir, kept: &Kept) -> Arc<Dir> {

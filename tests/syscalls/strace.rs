@@ -15,8 +15,7 @@ const ERRORS: &[&str] = &["error=ENOSPC", "error=EIO", "error=EDQUOT", "error=EI
 /// A write that takes nothing is the one short write that an injection can make without lying about data.
 const WRITES: &[&str] =
     &["error=ENOSPC", "error=EIO", "error=EDQUOT", "error=EINTR", "signal=KILL", "retval=0"];
-/// EPERM is left out: so a file system says that it keeps no such thing, which the trees are then projected to.
-const FEW: &[&str] = &["error=EIO", "error=EACCES", "signal=KILL"];
+const FEW: &[&str] = &["error=EIO", "error=EACCES", "error=EPERM", "signal=KILL"];
 
 pub const CALLS: [Call; 14] = [
     Call { names: "openat,openat2", faults: ERRORS },
@@ -35,22 +34,26 @@ pub const CALLS: [Call; 14] = [
     Call { names: "fstat,newfstatat,statx,fstatfs", faults: &["error=EIO", "error=ENOMEM"] },
 ];
 
-/// What happens at the n-th call of each thread.
+/// What happens at the n-th call of each thread, or at every one.
 pub struct Fault {
     names: String,
     what: String,
-    n: usize,
+    when: String,
 }
 
 impl Fault {
     pub fn new(names: &str, what: &str, n: usize) -> Self {
-        Self { names: names.into(), what: what.into(), n }
+        Self { names: names.into(), what: what.into(), when: n.to_string() }
+    }
+
+    pub fn always(names: &str, what: &str) -> Self {
+        Self { names: names.into(), what: what.into(), when: "1+".into() }
     }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "-e inject={}:{}:when={}", self.names, self.what, self.n)
+        write!(f, "-e inject={}:{}:when={}", self.names, self.what, self.when)
     }
 }
 
@@ -72,7 +75,7 @@ pub fn can_trace() -> bool {
 /// Pushes a source to the yard's local destination with a fault.
 pub fn push(yard: &Yard, source: &Path, fault: &Fault) -> Outcome {
     let log = yard.path.join("strace.log");
-    let inject = format!("inject={}:{}:when={}", fault.names, fault.what, fault.n);
+    let inject = format!("inject={}:{}:when={}", fault.names, fault.what, fault.when);
     let mut command = Command::new("strace");
     // A signal only comes where each call is stopped at: with the filter it would be lost.
     let speed = if fault.what.starts_with("signal") { "-qq" } else { "--seccomp-bpf" };

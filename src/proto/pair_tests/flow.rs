@@ -130,17 +130,17 @@ fn directories_below_one_parent_cost_no_more_each_when_there_are_more_of_them() 
     let hashed_for_each = |n_dirs: usize| {
         let mut pair = Pair::new();
         // Little is under way at a time, and much is acknowledged by itself.
-        pair.credit_bytes = 64 << 10;
+        pair.credit_bytes = 256 << 10;
         pair.files.put(&path("p"), Body::Dir);
         for index in 0..n_dirs {
             pair.files.put(&path(&format!("p/d{index}")), Body::Dir);
-            pair.files.write(&path(&format!("p/d{index}/f")), &noise(index as u64, 400));
+            pair.files.write(&path(&format!("p/d{index}/f")), &noise(index as u64, 3_000));
         }
         let before = N_HASHED.get();
         assert_eq!(pair.push(), Ending::Identical);
         let n_done =
             pair.downs.iter().filter(|down| matches!(down, Down::Done { root: Some(_), .. })).count();
-        assert!(n_done > n_dirs / 400, "{n_done} roots are told");
+        assert!(n_done > n_dirs / 400, "{n_done} roots are told of {n_dirs}");
         (N_HASHED.get() - before) as usize / n_dirs
     };
     let (few, many) = (hashed_for_each(1_000), hashed_for_each(4_000));

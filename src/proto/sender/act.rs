@@ -4,7 +4,7 @@ use crate::delta::ops::{Basis, Op};
 use crate::model::{ContentHash, Leaf, RelPath, Tag, Tree};
 use crate::plan::change::Change;
 use crate::plan::guard::RootChange;
-use crate::proto::message::{ChangeId, Down, Refusal, RefuseCode, RootId, RootState, Up};
+use crate::proto::message::{ChangeId, Down, Keeps, Refusal, RefuseCode, RootId, RootState, Up};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -141,6 +141,7 @@ pub struct Source {
 pub enum News {
     Welcomed {
         root_id: RootId,
+        keeps: Keeps,
     },
     Destination(RootState),
     /// A pass begins with these changes.

@@ -20,7 +20,7 @@ pub use act::{Action, Ask, DeltaFrame, Ending, KnownBasis, News, Source, Unready
 use crate::model::limits::*;
 use crate::model::{ContentHash, Leaf, Node, RelPath, Tree};
 use crate::plan::change::Change;
-use crate::plan::project::{Kept, project};
+use crate::plan::project::{Kept, left_out, project};
 use crate::plan::scope::{Scope, Verdict};
 use crate::proto::message::*;
 use compare::Walk;
@@ -110,6 +110,9 @@ pub struct Sender {
     saved_ms: u64,
     /// The roots disagree although every change is acknowledged.
     in_doubt: bool,
+    /// Entries of the source of a kind that the destination cannot hold; those that were named.
+    left_out: BTreeSet<RelPath>,
+    named_left_out: BTreeSet<RelPath>,
     /// Entries that the receiver's last walk could not read: they stand there and in no tree.
     n_unreadable_there: u64,
     /// It was asked to walk once more for their sake.
@@ -201,6 +204,8 @@ impl Sender {
             is_saved: true,
             saved_ms: now_ms,
             in_doubt: false,
+            left_out: BTreeSet::new(),
+            named_left_out: BTreeSet::new(),
             n_unreadable_there: 0,
             has_looked_again: false,
             misfits: BTreeSet::new(),
@@ -272,6 +277,7 @@ impl Sender {
     fn project(&mut self) {
         let Some(scanned) = &self.scanned else { return };
         let mut source = scanned.clone();
+        self.left_out = left_out(&source.tree, &kept(&self.keeps));
         source.tree = project(&source.tree, &kept(&self.keeps));
         self.set_aside.retain(|path, leaf| {
             leaf.is_none() || leaf.as_ref() == source.tree.get(path).and_then(Node::as_leaf)
@@ -361,7 +367,7 @@ impl Sender {
         self.keeps = welcome.keeps;
         self.partials = partials::Partials::stored(&welcome.partials);
         self.project();
-        self.tell(News::Welcomed { root_id: welcome.root_id });
+        self.tell(News::Welcomed { root_id: welcome.root_id, keeps: welcome.keeps });
         self.load_acknowledged();
         Ok(())
     }

@@ -25,7 +25,8 @@ impl Sender {
         self.save_acknowledged();
         let source_root = self.source.as_ref().and_then(|source| self.root_of(Some(&source.tree)));
         let is_listed = self.source.as_ref().is_some_and(|source| source.untouched.is_empty());
-        let ending = if source_root == Some(root) && is_listed && self.n_unreadable_there == 0 {
+        let is_all = is_listed && self.left_out.is_empty() && self.n_unreadable_there == 0;
+        let ending = if source_root == Some(root) && is_all {
             Ending::Identical
         } else if self.refused.values().any(|refused| refused.next_step != NextStep::Exception) {
             Ending::Failed
@@ -41,6 +42,7 @@ impl Sender {
             self.tell(News::AllowanceUsed);
         }
         if self.told != Some((root, ending)) {
+            self.name_left_out();
             if self.n_unreadable_there > 0 {
                 let why =
                     format!("{} entries of the destination cannot be read there", self.n_unreadable_there);
@@ -48,6 +50,16 @@ impl Sender {
             }
             self.told = Some((root, ending));
             self.tell(News::InStep { root, ending });
+        }
+    }
+
+    /// Names what the destination cannot hold, each once.
+    fn name_left_out(&mut self) {
+        self.named_left_out.retain(|path| self.left_out.contains(path));
+        for path in self.left_out.clone() {
+            if self.named_left_out.insert(path.clone()) {
+                self.tell(News::Refused { path, why: Refusal::KindUnfit });
+            }
         }
     }
 
@@ -65,6 +77,7 @@ impl Sender {
         let is_left = |change: &Change| !matches!(change, Change::Remove { .. });
         self.refused.is_empty()
             && source.untouched.is_empty()
+            && self.left_out.is_empty()
             && !self.plan_from(have, source).changes.iter().any(is_left)
     }
 
