@@ -32,6 +32,7 @@ fn a_watch_survives_kills_of_both_sides_under_load() {
     let mut load = Load::new(&yard.src, yard.path.join("aside"));
     let port = free_port();
     let (mut server, mut watch) = (yard.serve(port), yard.watch(port));
+    let mut n_kills = 0;
     for cycle in 0..number("STRAIT_CYCLES", 10) {
         let what = format!("cycle {cycle}");
         for _ in 0..rng.below(60) {
@@ -39,6 +40,7 @@ fn a_watch_survives_kills_of_both_sides_under_load() {
             sleep_below(&mut rng, 8);
         }
         let victims = rng.below(4);
+        n_kills += 1 + usize::from(victims == 1);
         if victims != 0 {
             server.kill();
             load.versions.hold_all_of(&yard.dest, &what);
@@ -60,6 +62,7 @@ fn a_watch_survives_kills_of_both_sides_under_load() {
     watch.kill();
     yard.push(Some(port)).is_in_step("after everything");
     yard.is_in_step("after everything");
+    println!("{n_kills} kills under a watch");
 }
 
 #[test]
@@ -70,6 +73,7 @@ fn a_push_survives_kills_of_both_sides() {
     let mut versions = Versions::default();
     let port = free_port();
     let mut server = yard.serve(port);
+    let mut n_kills = 0;
     for cycle in 0..number("STRAIT_CYCLES", 8) {
         let what = format!("cycle {cycle}");
         (0..10 + rng.below(60)).for_each(|_| editor.edit(&mut rng));
@@ -79,6 +83,7 @@ fn a_push_survives_kills_of_both_sides() {
             let mut push = start_push(&yard, port);
             push.wait_for("\"connected\"");
             sleep_below(&mut rng, 120);
+            n_kills += 1;
             if rng.chance(2) {
                 push.kill();
             } else {
@@ -93,6 +98,7 @@ fn a_push_survives_kills_of_both_sides() {
         yard.push(Some(port)).is_in_step(&what);
         yard.is_in_step(&what);
     }
+    println!("{n_kills} kills in pushes");
 }
 
 #[test]
