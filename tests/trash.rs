@@ -215,6 +215,27 @@ fn a_client_that_was_removed_is_let_in_no_more() {
     server.stop().ended_with(0);
 }
 
+/// A client that was connected when it was removed stayed so, and its changes were taken.
+#[test]
+fn a_connection_of_a_client_that_is_removed_ends_within_seconds() {
+    let world = World::new();
+    write(world.src.join("a"), "a");
+    let other = world.user("other");
+    let server = world.serve(&[]);
+    let watch = other.watch(&world.src, server.port, &["--ticket", &server.ticket]);
+    watch.wait_for_event("pass_done");
+    let dst = text(&world.dst);
+    let key = other.run(&["key"]).out[0].clone();
+    world.me.run(&["authorized", "remove", dst, &key]).ended_with(0);
+    let removed = std::time::Instant::now();
+    let left = server.running.wait_for_event("client_left");
+    assert!(removed.elapsed() < std::time::Duration::from_secs(20), "{:?}", removed.elapsed());
+    assert!(left["why"].as_str().is_some_and(|why| why.contains("list of clients")), "{left}");
+    write(world.src.join("b"), "b");
+    server.running.wait_for_event("client_refused");
+    assert!(!world.dst.join("b").exists(), "what it changes afterwards is not taken");
+}
+
 /// A small file system of its own, for root.
 struct Mount(std::path::PathBuf);
 

@@ -124,7 +124,7 @@ pub(super) enum Authorised {
         /// The destination
         dest: PathBuf,
     },
-    /// Let a client in no more, from its next connection on
+    /// Let a client in no more; a connection that it has ends within seconds
     Remove {
         /// The destination
         dest: PathBuf,

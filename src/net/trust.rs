@@ -234,6 +234,21 @@ pub enum Admission {
     Ticket,
 }
 
+/// The right of a client that was let in to stay, which ends when it is taken off the list.
+#[derive(Clone, Debug)]
+pub struct Stay {
+    key: PublicKey,
+    clients: AuthorisedClients,
+}
+
+impl Stay {
+    /// Whether the client would still be let in. A list that cannot be used lets nobody stay, as it lets
+    /// nobody in.
+    pub fn holds(&self) -> bool {
+        self.clients.contains(&self.key).unwrap_or(false)
+    }
+}
+
 /// A client is not let in. Class: session.
 #[derive(Debug, thiserror::Error)]
 pub enum DoorError {
@@ -278,6 +293,12 @@ impl Door {
     /// The list of clients, for `--authorize` and its like.
     pub fn clients(&self) -> &AuthorisedClients {
         &self.clients
+    }
+
+    /// The right to stay of a client that was let in with this key; none where no list says so.
+    pub fn stay(&self, client: &PublicKey, admission: Admission) -> Option<Stay> {
+        let is_listed = matches!(admission, Admission::Authorised | Admission::Ticket);
+        is_listed.then(|| Stay { key: *client, clients: self.clients.clone() })
     }
 
     /// Draws a ticket for the line that `serve` prints.

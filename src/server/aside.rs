@@ -191,6 +191,8 @@ fn authorised(dest: &Path, remove: Option<&str>, events: &dyn Report) -> Result<
     if !clients.remove(&key).map_err(|file| error(&file))? {
         return Err(failed(format!("{key} is not let in: `strait authorized list DEST` says who is")));
     }
-    events.event(Event::Note { text: format!("{key} is let in no more, from its next connection on") });
+    events.event(Event::Note {
+        text: format!("{key} is let in no more; a connection that it has ends within seconds"),
+    });
     Ok(())
 }

@@ -52,20 +52,25 @@ pub async fn greet(
     }
     let first = tokio::time::timeout_at(until, read_first::<Up>(&mut reader, &mut frames)).await??;
     let Up::Hello(hello) = first else { return Err(NotLetIn { why: "it did not greet".into() }) };
+    let mut stay = None;
     if let Some((door, key)) = door {
         let admitted = {
             let mut door = door.lock().unwrap_or_else(PoisonError::into_inner);
-            door.admit(&key, hello.ticket.as_ref(), Instant::now())
+            let admission = door.admit(&key, hello.ticket.as_ref(), Instant::now());
+            admission.map(|admission| door.stay(&key, admission))
         };
-        if let Err(error) = admitted {
-            let why = match &error {
-                DoorError::NotAuthorised(key) => {
-                    format!("its key is not known; --authorize {key} lets it in, or a ticket")
-                }
-                other => other.to_string(),
-            };
-            refuse(writer, RefuseCode::NotAuthorised, &error.text_for_client()).await?;
-            return Err(NotLetIn { why });
+        match admitted {
+            Ok(admitted) => stay = admitted,
+            Err(error) => {
+                let why = match &error {
+                    DoorError::NotAuthorised(key) => {
+                        format!("its key is not known; --authorize {key} lets it in, or a ticket")
+                    }
+                    other => other.to_string(),
+                };
+                refuse(writer, RefuseCode::NotAuthorised, &error.text_for_client()).await?;
+                return Err(NotLetIn { why });
+            }
         }
     }
     reader.admit();
@@ -90,7 +95,7 @@ pub async fn greet(
             return Err(NotLetIn { why: text.into() });
         }
     };
-    Ok((Guest { hello, reader, writer, frames, traffic }, holder))
+    Ok((Guest { hello, stay, reader, writer, frames, traffic }, holder))
 }
 
 /// Begins with the word that the sender tells this refusal by.

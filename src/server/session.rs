@@ -9,6 +9,7 @@ use crate::client::event::{Event, Report};
 use crate::disk::Progress;
 use crate::model::limits::{CREDIT_BYTES, GIB};
 use crate::net::link::{Inbox, Outbox};
+use crate::net::trust::Stay;
 use crate::net::{SegmentReader, SegmentWriter, Traffic};
 use crate::proto::frame::Frames;
 use crate::proto::message::{ByeCode, Down, Extra, Hello, Notice, Text, Up};
@@ -24,12 +25,17 @@ const TELL_AFTER: Duration = Duration::from_millis(700);
 /// How often a walk or hashing in progress is told.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
+/// How often the list of clients is asked whether this one is still in it.
+const STAY_EVERY: Duration = Duration::from_secs(3);
+
 /// What may wait for a sender that reads more slowly than it asks.
 const UNREAD_BYTES: usize = GIB as usize;
 
 /// A sender that was let in, and the way to it.
 pub struct Guest {
     pub hello: Box<Hello>,
+    /// Where a list says that it may stay.
+    pub stay: Option<Stay>,
     pub reader: SegmentReader,
     pub writer: SegmentWriter,
     pub frames: Frames,
@@ -42,9 +48,9 @@ pub async fn serve_guest(
     guest: Guest,
     holder: Arc<Holder>,
     events: &'static dyn Report,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) -> String {
-    let Guest { hello, reader, writer, frames, traffic } = guest;
+    let Guest { hello, stay, reader, writer, frames, traffic } = guest;
     let started = Instant::now();
     let now_ms = || started.elapsed().as_millis() as u64;
     let mut receiver = machine(&shore, &hello, &holder);
@@ -54,6 +60,7 @@ pub async fn serve_guest(
     let mut space = Space::new();
     let mut tally = Tally::new(&hello, traffic);
     let mut progress_at = tokio::time::Instant::now() + PROGRESS_EVERY;
+    let mut dismissal = std::pin::pin!(dismissal(&holder, stay, stop));
     let why = loop {
         if act(&mut receiver, &outbox, &disk, (&mut tally, &mut space), now_ms()) {
             break "the client has ended the session".to_owned();
@@ -91,13 +98,9 @@ pub async fn serve_guest(
             }
             free = free_at(&shore, space.look_at()), if space.is_awaited() => tell_space(&mut space, free, &outbox),
             () = holder.poked() => outbox.send(&Down::Ping(now_ms())),
-            () = holder.fenced() => {
-                bye(&outbox, ByeCode::Fenced, "this client has connected again");
-                break "the client has connected again".to_owned();
-            }
-            _ = stop.wait_for(|stop| *stop) => {
-                bye(&outbox, ByeCode::Stopping, "the server is shutting down");
-                break "the server is shutting down".to_owned();
+            (code, text, why) = &mut dismissal => {
+                bye(&outbox, code, text);
+                break why.to_owned();
             }
         }
     };
@@ -109,6 +112,38 @@ pub async fn serve_guest(
     disk.end().await;
     holder.end();
     why
+}
+
+/// Completes when the server ends the session of its own accord: the word for the client, and why.
+async fn dismissal(
+    holder: &Holder,
+    stay: Option<Stay>,
+    mut stop: watch::Receiver<bool>,
+) -> (ByeCode, &'static str, &'static str) {
+    tokio::select! {
+        () = holder.fenced() => {
+            (ByeCode::Fenced, "this client has connected again", "the client has connected again")
+        }
+        () = is_expelled(stay) => {
+            (ByeCode::Stopping, "this client is let in no more", "its key was taken off the list of clients")
+        }
+        _ = stop.wait_for(|stop| *stop) => {
+            (ByeCode::Stopping, "the server is shutting down", "the server is shutting down")
+        }
+    }
+}
+
+/// Completes when the client may stay no more.
+async fn is_expelled(stay: Option<Stay>) {
+    let Some(stay) = stay else { return std::future::pending().await };
+    loop {
+        tokio::time::sleep(STAY_EVERY).await;
+        let stay = stay.clone();
+        let holds = tokio::task::spawn_blocking(move || stay.holds());
+        if !holds.await.unwrap_or(false) {
+            return;
+        }
+    }
 }
 
 /// The receiver's machine for a sender, at the beginning of its time.
