@@ -39,6 +39,7 @@ fn whole(tree: &Tree) -> Source {
         is_listed: true,
         seen_gone: Arc::default(),
         root: RootChange::None,
+        n_lately: tree.n_entries(),
     }
 }
 

@@ -11,6 +11,7 @@ use super::teller::tell_skipped;
 use crate::client::event::{Event, Report, Scanned};
 use crate::disk::{DirId, Findings, Root, What};
 use crate::model::{RelPath, Tree};
+use crate::plan::lately::Lately;
 use crate::plan::scope::Scope;
 use crate::plan::settle::{Batch, Settle};
 use crate::proto::sender;
@@ -103,6 +104,8 @@ impl SourceThread {
             seen_gone: Arc::default(),
             has_told_limit: false,
             synced_at: Instant::now(),
+            lately: Lately::default(),
+            started: Instant::now(),
         };
         keeper.begin_watch();
         let thread = std::thread::spawn(move || keeper.run(taken));
@@ -161,6 +164,8 @@ struct Keeper {
     seen_gone: Arc<BTreeSet<RelPath>>,
     has_told_limit: bool,
     synced_at: Instant,
+    lately: Lately,
+    started: Instant,
 }
 
 impl Keeper {
@@ -275,6 +280,7 @@ impl Keeper {
             is_listed: self.findings.is_listed(),
             seen_gone: self.seen_gone.clone(),
             root: root_change(&self.known, &self.root.id()),
+            n_lately: self.lately.note(self.started.elapsed().as_millis() as u64, self.tree.n_entries()),
         };
         let scanned = self.scanned();
         if self.number == 1 {

@@ -34,6 +34,9 @@ pub struct Deletes {
     pub n_before: u64,
     /// Of these, what the source holds as well: the same path, kind and content.
     pub n_matching: u64,
+    /// Entries of the source, and the most that it had within the last hour of a watch.
+    pub n_source: u64,
+    pub n_lately: u64,
     /// A running watch with a healthy root reported every one of them.
     pub seen_as_events: bool,
     /// Every directory of the source could be listed.
@@ -85,6 +88,11 @@ pub enum Reason {
          If that is meant, say --allow-mass-delete once"
     )]
     Mass { n_deletes: u64, n_before: u64, percent: u64 },
+    #[error(
+        "the source has only {n_source} of the {n_lately} entries that it had within the last hour: is something \
+         removing it bit by bit? {n_deletes} deletes wait. If that is meant, start again with --allow-mass-delete"
+    )]
+    Slices { n_deletes: u64, n_source: u64, n_lately: u64 },
 }
 
 /// Decides on the deletes of one pass.
@@ -109,21 +117,38 @@ pub fn rule(deletes: &Deletes) -> Ruling {
     if is_foreign && deletes.root == RootChange::OtherDevice {
         return Ruling::Held(Reason::Unmounted { n_deletes });
     }
+    if let Some(reason) = mass_reason(deletes, is_foreign) {
+        return Ruling::Held(reason);
+    }
+    // However small this pass is: it may be a slice of something.
+    if is_mass_loss(deletes.n_lately, deletes.n_source) {
+        let Deletes { n_source, n_lately, .. } = *deletes;
+        return Ruling::Held(Reason::Slices { n_deletes, n_source, n_lately });
+    }
+    Ruling::Go
+}
+
+/// Why more deletes than are free are held.
+fn mass_reason(deletes: &Deletes, is_foreign: bool) -> Option<Reason> {
+    let Deletes { n_deletes, n_before, n_matching, .. } = *deletes;
     if n_deletes <= FREE_DELETES {
-        return Ruling::Go;
+        return None;
     }
     if is_foreign && deletes.root == RootChange::Replaced {
-        return Ruling::Held(Reason::Replaced { n_deletes, n_matching, n_before });
+        return Some(Reason::Replaced { n_deletes, n_matching, n_before });
     }
     if is_foreign && deletes.other_source {
-        return Ruling::Held(Reason::OtherSource { n_deletes, n_matching, n_before });
+        return Some(Reason::OtherSource { n_deletes, n_matching, n_before });
     }
     let is_seen = deletes.seen_as_events && deletes.root == RootChange::None;
     let percent = if is_seen { SEEN_SHARE_PERCENT } else { SHARE_PERCENT };
-    if is_more_than(n_deletes, percent, n_before) {
-        return Ruling::Held(Reason::Mass { n_deletes, n_before, percent });
-    }
-    Ruling::Go
+    is_more_than(n_deletes, percent, n_before).then_some(Reason::Mass { n_deletes, n_before, percent })
+}
+
+/// Whether a tree of so many entries has lost more than even a watch that saw it all may delete unasked.
+pub(super) fn is_mass_loss(n_before: u64, n_now: u64) -> bool {
+    let n_lost = n_before.saturating_sub(n_now);
+    n_lost > FREE_DELETES && is_more_than(n_lost, SEEN_SHARE_PERCENT, n_before)
 }
 
 /// How many entries of `have` are in `want` too: the same path, kind and content; metadata aside.
@@ -165,6 +190,8 @@ mod tests {
         n_deletes: 0,
         n_before: 0,
         n_matching: 0,
+        n_source: 0,
+        n_lately: 0,
         seen_as_events: false,
         listing_complete: true,
         root: RootChange::None,
@@ -199,6 +226,29 @@ mod tests {
                 Deletes { n_deletes, n_before, seen_as_events: true, n_matching: n_before, ..CALM };
             let ruling = rule(&Deletes { root: RootChange::Replaced, ..replaced });
             assert_eq!(is_held(ruling), held, "what was seen in another root does not count");
+        }
+    }
+
+    #[test]
+    fn small_deletes_are_held_once_they_have_become_a_mass_together() {
+        for (n_lately, n_source, is_held) in [
+            (1_000, 1_000, false),
+            (1_000, 500, false),
+            (1_000, 499, true),
+            (200, 99, true),
+            (200, 100, false),
+        ] {
+            let slice = Deletes {
+                n_deletes: 1,
+                n_before: n_source + 1,
+                n_source,
+                n_lately,
+                seen_as_events: true,
+                ..CALM
+            };
+            let held = Ruling::Held(Reason::Slices { n_deletes: 1, n_source, n_lately });
+            assert_eq!(rule(&slice) == held, is_held, "{n_source} of {n_lately}");
+            assert_eq!(rule(&Deletes { allowed_once: true, ..slice }), Ruling::Go);
         }
     }
 

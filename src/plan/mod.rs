@@ -3,6 +3,7 @@
 pub mod change;
 pub mod changes;
 pub mod guard;
+pub mod lately;
 pub mod moves;
 pub mod project;
 pub mod scope;

@@ -219,6 +219,24 @@ fn what_was_seen_as_events_may_be_more() {
     }
 }
 
+/// A slow removal under a watch went through in slices, each of them small.
+#[test]
+fn what_goes_in_slices_is_held_once_more_than_half_is_gone() {
+    let mut pair = many();
+    pair.files.n_lately = pair.files.items.len() as u64;
+    for slice in 0..10 {
+        for index in slice * 90..(slice + 1) * 90 {
+            pair.files.remove(&path(&format!("m/{index}")));
+            pair.files.seen_gone.insert(path(&format!("m/{index}")));
+        }
+        let ending = if slice < 5 { Ending::Identical } else { Ending::Held };
+        assert_eq!(pair.push(), ending, "slice {slice}");
+    }
+    assert!(pair.disk.items.contains_key(&path("m/450")) && !pair.disk.items.contains_key(&path("m/449")));
+    pair.config.allow_mass_delete = true;
+    assert_eq!(pair.push(), Ending::Identical);
+}
+
 /// Scenario 25: another source than the one that this destination had.
 #[test]
 fn another_source_deletes_nothing_past_a_hundred_until_it_is_allowed_once() {

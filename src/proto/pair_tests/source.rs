@@ -50,6 +50,8 @@ pub struct Files {
     pub is_unlisted: bool,
     pub seen_gone: BTreeSet<RelPath>,
     pub root: RootChange,
+    /// Entries that the source had lately.
+    pub n_lately: u64,
     /// Written just before the so-manieth frame from now is read.
     pub edit_at: Option<(usize, RelPath, Vec<u8>)>,
     pub unreadable: BTreeSet<RelPath>,
@@ -113,6 +115,7 @@ impl Files {
             is_listed: !self.is_unlisted,
             seen_gone: self.seen_gone.clone().into(),
             root: self.root,
+            n_lately: self.n_lately,
         }
     }
 

@@ -134,6 +134,8 @@ pub struct Source {
     /// What a running watch saw go: each with all that was below it.
     pub seen_gone: Arc<BTreeSet<RelPath>>,
     pub root: RootChange,
+    /// The most entries that it had lately; never less than it has.
+    pub n_lately: u64,
 }
 
 /// What the machine tells the program.

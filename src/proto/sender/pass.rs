@@ -172,6 +172,8 @@ impl Sender {
             n_deletes,
             n_before: have.n_entries(),
             n_matching: n_matching(have, &source.tree),
+            n_source: source.tree.n_entries(),
+            n_lately: source.n_lately,
             seen_as_events: changes.iter().all(is_seen),
             listing_complete: source.is_listed,
             root: source.root,
