@@ -141,6 +141,19 @@ fn words_at_the_wrong_time_end_the_push() {
         host.hear_until("its end", |up| (*up == Up::End { id }).then_some(()));
         host.say(&Down::Mismatch { id, round: 1, level: 200, first: 0, values: List::default() });
     });
+    for asked_rounds in [[1, 1, 1, 1], [1, 2, 3, 3], [1, 2, 3, 4], [2, 3, 4, 5]] {
+        is_breach("repairs without end", move |host| {
+            let scope = welcome(host);
+            is_empty(host, scope);
+            let id = put_id(host);
+            for round in asked_rounds {
+                if !std::iter::from_fn(|| host.hear()).any(|up| up == Up::End { id }) {
+                    break;
+                }
+                host.say(&Down::Mismatch { id, round, level: 0, first: 0, values: List::default() });
+            }
+        });
+    }
     is_breach("bytes that are no message", |host| {
         welcome(host);
         host.body(&[16, 1, 2]);

@@ -7,6 +7,7 @@
 //! The numbers in the tests are those of the scenarios in `docs/protocol.md`. Left to what comes
 //! later: the lease (29, 30).
 
+mod bases;
 mod cuts;
 mod disk;
 mod drive;

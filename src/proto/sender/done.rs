@@ -38,7 +38,7 @@ impl Sender {
                             contents.insert(*hash);
                         }
                     }
-                    self.without_basis.remove(change.path());
+                    self.leanings.remove(change.path());
                     self.singly.remove(change.path());
                     self.tries.remove(change.path());
                     self.stale_ms.remove(change.path());
@@ -67,6 +67,8 @@ impl Sender {
     /// A change, or an item of one, was not made.
     pub(super) fn refusal(&mut self, id: ChangeId, item: Option<u32>, why: Refusal) {
         let mut is_last_try = false;
+        // A file of a pack, or a pack, is tried again with what its path holds by then.
+        let mut leant_on_nothing = true;
         let refused: Vec<Change> = match item {
             Some(item) => {
                 let sent = self.in_flight.get_mut(&id);
@@ -74,7 +76,10 @@ impl Sender {
                 change.into_iter().collect()
             }
             None => {
-                is_last_try = self.streams.get(&id).is_some_and(|stream| !stream.has_basis());
+                if let Some(stream) = self.streams.get(&id) {
+                    is_last_try = !stream.has_basis();
+                    leant_on_nothing = self.leant_on_nothing(stream);
+                }
                 self.stream_refused(id, &why);
                 self.in_flight.remove(&id).into_iter().flat_map(|sent| sent.changes).flatten().collect()
             }
@@ -85,11 +90,12 @@ impl Sender {
             return self.singly.extend(refused.iter().map(|change| change.path().clone()));
         }
         for change in refused {
-            self.refused_change(change, &why);
+            self.refused_change(change, &why, leant_on_nothing);
         }
     }
 
-    fn refused_change(&mut self, change: Change, why: &Refusal) {
+    /// `leant_on_nothing`: no basis can be left out of the next try.
+    fn refused_change(&mut self, change: Change, why: &Refusal, leant_on_nothing: bool) {
         let path = change.path().clone();
         let next_step = match why.next_step() {
             // To list and try the same for ever would help nobody, and say nothing.
@@ -97,6 +103,8 @@ impl Sender {
                 self.in_doubt = true;
                 NextStep::Again
             }
+            // The same: a receiver that misses a basis which nobody named would be sent the file for ever.
+            NextStep::WithoutBasis if leant_on_nothing && self.is_hopeless(&path) => NextStep::Again,
             next_step => next_step,
         };
         match next_step {

@@ -5,6 +5,7 @@
 //! the root of D, so that each one is also an audit.
 
 mod act;
+mod bases;
 mod clock;
 mod compare;
 mod done;
@@ -133,7 +134,8 @@ pub struct Sender {
     asked: BTreeMap<RequestId, (ChangeId, usize)>,
     in_flight: BTreeMap<ChangeId, Sent>,
     refused: BTreeMap<RelPath, RefusedEntry>,
-    without_basis: BTreeSet<RelPath>,
+    /// On what the next transfer of a path may lean, where that is not everything.
+    leanings: BTreeMap<RelPath, bases::Leaning>,
     /// Files of a pack that was refused: they travel one by one.
     singly: BTreeSet<RelPath>,
     /// Contents that the destination holds; made when first needed, then kept.
@@ -220,7 +222,7 @@ impl Sender {
             asked: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             refused: BTreeMap::new(),
-            without_basis: BTreeSet::new(),
+            leanings: BTreeMap::new(),
             singly: BTreeSet::new(),
             contents: None,
             tries: BTreeMap::new(),

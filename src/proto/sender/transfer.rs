@@ -1,14 +1,12 @@
 //! Transfers of large files: announced, pulled frame by frame, repaired if need be.
 
 use super::partials::{Partial, resume_name};
-use super::{Action, Ask, Breach, DeltaFrame, KnownBasis, News, Sender, Unready, Want};
+use super::{Action, Ask, Breach, DeltaFrame, News, Sender, Unready, Want};
 use crate::delta::ops::{Basis, PartialName};
 use crate::model::limits::*;
-use crate::model::{ContentHash, Kind, Leaf, List, Node, RelPath, Tag, Tree};
+use crate::model::{ContentHash, Kind, Leaf, List, Node, RelPath, Tree};
 use crate::plan::change::Change;
 use crate::proto::message::*;
-use crate::proto::receiver::RESUMED;
-use std::collections::HashSet;
 
 /// What a part of an answer costs beside its entries: an endless row of empty ones must end too.
 const PART_BYTES: usize = 64;
@@ -23,8 +21,8 @@ pub(super) struct Stream {
     is_resumed: bool,
     /// Newer versions wait for it.
     is_hurried: bool,
-    /// What comes are repairs: `at` is in no order.
-    is_repairing: bool,
+    /// How often the receiver asked for repairs, counted here whatever it says. Repairs come in no order of `at`.
+    n_repairs: u8,
     pub is_pulling: bool,
     /// All frames are sent.
     has_ended: bool,
@@ -44,6 +42,21 @@ impl Stream {
 
     pub fn wants_pull(&self) -> bool {
         !self.is_pulling && !self.has_ended && !self.is_cancelled && !self.is_dead
+    }
+
+    /// Path of its file.
+    pub fn path(&self) -> &RelPath {
+        &self.want.path
+    }
+
+    /// The basis of this number, where the receiver was told it when the transfer was announced.
+    pub fn announced(&self, index: u32) -> Option<&Basis> {
+        self.bases.get(index as usize)
+    }
+
+    /// Whether it is a transfer of this content.
+    pub fn brings(&self, hash: &ContentHash) -> bool {
+        self.want.leaf.content.whole() == Some(*hash)
     }
 
     /// Whether it leans on anything that the receiver has.
@@ -90,7 +103,7 @@ impl Sender {
             bases: bases.iter().map(|known| known.basis.clone()).collect(),
             is_resumed: resumed.is_some(),
             is_hurried: hurry,
-            is_repairing: false,
+            n_repairs: 0,
             is_pulling: false,
             has_ended: false,
             is_cancelled: false,
@@ -98,63 +111,9 @@ impl Sender {
         };
         self.streams.insert(id, stream);
         self.send_change(id, vec![Some(change)], Up::Put(Box::new(put)));
-        let alone = self.without_basis.contains(&want.path);
+        let alone = !self.leaning(&want.path).on_chosen;
         let want = self.as_scanned(&want);
         self.actions.push_back(Action::OpenDelta { id, want, bases, start, alone, hurry });
-    }
-
-    /// What came of an earlier transfer of this very content, to go on from; not where the receiver
-    /// holds the whole of it.
-    fn resumed_partial(&mut self, want: &Want, bases: &[KnownBasis]) -> Option<Partial> {
-        let hash = want.leaf.content.whole()?;
-        let is_held = bases.iter().any(|known| known.hash == Some(hash));
-        if is_held || self.without_basis.contains(&want.path) {
-            return None;
-        }
-        self.partials.take(&hash, want.leaf.size)
-    }
-
-    /// The contents that a file is most like: the same content elsewhere, else what its path holds and what
-    /// came of a version that was given up.
-    fn choose_bases(&mut self, want: &Want) -> Vec<KnownBasis> {
-        let Some(hash) = want.leaf.content.whole() else { return Vec::new() };
-        if self.without_basis.contains(&want.path) {
-            return Vec::new();
-        }
-        if self.holds(&hash) {
-            let basis = Basis::Content { hash };
-            return vec![KnownBasis { basis, hash: Some(hash), size: want.leaf.size }];
-        }
-        let partial = self.partials.basis(&want.path).filter(|partial| partial.hash != Some(hash));
-        self.old_version(want).into_iter().chain(partial).collect()
-    }
-
-    /// What the path holds; what moves that are on their way bring there is counted in.
-    fn old_version(&self, want: &Want) -> Option<KnownBasis> {
-        let leaf = *self.expected.get(&want.path)?.as_leaf()?;
-        if leaf.kind != Kind::File || leaf.size == 0 || leaf.content.tag() == Tag::UNKNOWN {
-            return None;
-        }
-        let basis = match leaf.content.whole() {
-            Some(hash) => Basis::Content { hash },
-            None => Basis::Path { path: want.path.clone(), tag: leaf.content.tag() },
-        };
-        Some(KnownBasis { basis, hash: leaf.content.whole(), size: leaf.size })
-    }
-
-    /// Whether the destination holds a content, as far as is known; a wrong guess is refused.
-    fn holds(&mut self, hash: &ContentHash) -> bool {
-        let contents = self.contents.get_or_insert_with(|| {
-            let mut contents = HashSet::new();
-            if let Some(tree) = &self.acknowledged {
-                tree.for_each(&mut |_, node| {
-                    let file = node.as_leaf().filter(|leaf| leaf.kind == Kind::File);
-                    contents.extend(file.and_then(|leaf| leaf.content.whole()));
-                });
-            }
-            contents
-        });
-        contents.contains(hash)
     }
 
     /// Whether what will be the basis of a file is on its way: another version of it, or a move
@@ -281,8 +240,12 @@ impl Sender {
         if !stream.has_ended {
             return Err(Breach("a repair of what has not ended".into()));
         }
+        // Each round reads the whole file again: a receiver that never counts would have it read for ever.
+        if stream.n_repairs == REPAIR_ROUNDS || round != stream.n_repairs + 1 {
+            return Err(Breach("a repair out of its turn".into()));
+        }
+        stream.n_repairs += 1;
         stream.has_ended = false;
-        stream.is_repairing = true;
         stream.at = 0;
         self.actions.push_back(Action::Repair { id, level, values });
         Ok(())
@@ -316,29 +279,6 @@ impl Sender {
         self.project();
     }
 
-    /// A basis was gone, or led to another content: the next try has another, the last one none.
-    fn basis_failed(&mut self, stream: &Stream, why: &Refusal) {
-        let index = match why {
-            // What was to be resumed is forgotten already.
-            Refusal::BasisGone { index: RESUMED } => return,
-            Refusal::BasisGone { index } => *index as usize,
-            _ => 0,
-        };
-        match stream.bases.get(index) {
-            Some(Basis::Partial { of, .. }) if matches!(why, Refusal::BasisGone { .. }) => {
-                return self.partials.forget(*of);
-            }
-            Some(Basis::Content { hash }) => {
-                let was_guess = self.contents.as_mut().is_some_and(|contents| contents.remove(hash));
-                if was_guess && stream.want.leaf.content.whole() == Some(*hash) {
-                    return;
-                }
-            }
-            _ => {}
-        }
-        self.without_basis.insert(stream.want.path.clone());
-    }
-
     /// Gives a transfer up; what came of it stays at the receiver.
     pub(super) fn cancel_stream(&mut self, id: ChangeId) {
         let Some(stream) = self.streams.get_mut(&id) else { return };
@@ -349,7 +289,7 @@ impl Sender {
         if std::mem::take(&mut stream.is_pulling) {
             self.credit += Stream::RESERVE_BYTES;
         }
-        let keep = !stream.is_repairing && stream.at > 0;
+        let keep = stream.n_repairs == 0 && stream.at > 0;
         if keep && let Some(hash) = stream.want.leaf.content.whole() {
             let (path, size) = (stream.want.path.clone(), stream.want.leaf.size);
             let of = PartialName::Sent(id);
