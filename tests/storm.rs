@@ -132,6 +132,55 @@ fn files_written_again_and_again_end_as_their_last_version() {
     ends_well(&yard, server, watch, "writes");
 }
 
+/// A limit of watches in a user namespace of the watch's own. Directories past it were polled, and nothing but one
+/// line at the start said so.
+#[test]
+fn past_the_limit_of_watches_directories_are_polled_and_every_summary_says_so() {
+    let yard = Yard::new();
+    for number in 0..12 {
+        fs::create_dir_all(yard.src.join(format!("d{number}"))).unwrap();
+    }
+    let script = "echo 6 >/proc/sys/user/max_inotify_watches && exec \"$@\"";
+    let unshare = |words: &[&str]| {
+        let mut command = std::process::Command::new("unshare");
+        command.args(["--user", "--map-root-user", "sh", "-c", script, "sh"]).args(words);
+        command.env_clear().env("HOME", yard.path.join("home")).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command
+    };
+    if !unshare(&["true"]).output().is_ok_and(|output| output.status.success()) {
+        println!("skipped: needs user namespaces, to lower a limit for one program");
+        return;
+    }
+    let program = faults::program();
+    let (src, dest) = (yard.src.to_str().unwrap(), yard.dest.to_str().unwrap());
+    let words = [program.to_str().unwrap(), "watch", src, dest, "--json"];
+    let mut watch = yard.start_command("watch", unshare(&words));
+    watch.wait_for("\"pass_done\"");
+    let polled = |said: &str| {
+        let line = said.lines().rfind(|line| line.contains("\"pass_done\"")).unwrap().to_owned();
+        serde_json::from_str::<serde_json::Value>(&line).unwrap()["polled"].as_u64().unwrap()
+    };
+    let first = polled(&watch.said());
+    assert!((5..=12).contains(&first), "{first} of 13 directories are polled");
+    assert!(watch.said().contains("fs.inotify.max_user_watches"), "{}", watch.said());
+    for number in 0..12 {
+        fs::write(yard.src.join(format!("d{number}/file")), number.to_string()).unwrap();
+    }
+    yard.converges("polled");
+    // What becomes free covers others, and the number follows.
+    for number in 0..12 {
+        fs::remove_dir_all(yard.src.join(format!("d{number}"))).unwrap();
+    }
+    yard.converges("removed");
+    let until = std::time::Instant::now() + faults::deadline();
+    while polled(&watch.said()) != 0 {
+        assert!(std::time::Instant::now() < until, "{}", watch.said());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(watch.is_alive());
+    watch.did_not_panic();
+}
+
 const QUEUE: &str = "/proc/sys/fs/inotify/max_queued_events";
 
 /// Stops a process without its doing, and lets it go on when dropped.

@@ -196,12 +196,22 @@ fn summary_text(summary: &Summary) -> String {
         }
     };
     format!(
-        "{state}: {done}; {}; {bytes}{}; {}{}",
+        "{state}: {done}; {}; {bytes}{}; {}{}{}",
         count(summary.files, "file", "files"),
         leant_text(summary),
         length(summary.elapsed_ms),
+        polled_text(summary.polled),
         left_out(summary.hidden, summary.excluded, summary.special)
     )
+}
+
+/// What is not watched, and what would help.
+fn polled_text(polled: u64) -> String {
+    if polled == 0 {
+        return String::new();
+    }
+    let dirs = count(polled, "directory", "directories");
+    format!("; {dirs} polled, not watched (sysctl fs.inotify.max_user_watches)")
 }
 
 /// What travelled as differences to the shadow.

@@ -189,6 +189,7 @@ impl Pass {
         summary.saved = summary.content_bytes.saturating_sub(summary.wire_sent);
         (summary.hidden, summary.excluded, summary.special) =
             (scanned.hidden, scanned.excluded, scanned.special);
+        summary.polled = scanned.polled;
         summary.partial = match ending {
             Ending::Identical => scanned.unreadable,
             _ => self.skipped.len() as u64 + scanned.unreadable,

@@ -299,6 +299,7 @@ impl Keeper {
             hidden: self.findings.n_hidden,
             excluded: self.findings.n_excluded,
             special: self.findings.n_special,
+            polled: self.watch.as_ref().map_or(0, |watch| watch.uncovered() as u64),
             unreadable: (self.findings.unreadable.len() + self.findings.unstable.len()) as u64,
         }
     }

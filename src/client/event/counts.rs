@@ -38,6 +38,8 @@ pub struct Scanned {
     pub special: u64,
     /// Entries that could not be read; each was `Skipped`.
     pub unreadable: u64,
+    /// Directories that no watch covers: they are looked at every few seconds.
+    pub polled: u64,
 }
 
 /// One pass, when it is over.
@@ -70,6 +72,8 @@ pub struct Summary {
     pub hidden: u64,
     pub excluded: u64,
     pub special: u64,
+    /// Directories that a watch looks at every few seconds, because the system's limit of watches is reached.
+    pub polled: u64,
     /// Entries that are not in step and were named: above 0 means exit 3.
     pub partial: u64,
     /// Set by a dry run, which did nothing: how many changes it found.
