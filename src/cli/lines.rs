@@ -95,6 +95,7 @@ fn status_text(status: &Status) -> String {
     if status.behind.changes > 0 {
         text += &format!("; {}", behind_text(&status.behind));
     }
+    text += &polled_text(status.polled);
     match status.in_step_ms {
         Some(_) if *stand == Stand::InStep => {}
         Some(in_step_ms) => text += &format!("; last in step {}", moment(in_step_ms)),

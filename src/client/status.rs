@@ -76,6 +76,8 @@ pub struct Status {
     pub why: String,
     #[serde(flatten)]
     pub behind: Behind,
+    /// Directories of the source that no watch covers: they are looked at every few seconds.
+    pub polled: u64,
     /// When both sides were last known to be identical.
     pub in_step_ms: Option<u64>,
     /// When all this was written.
@@ -114,8 +116,9 @@ impl Status {
             }
             _ => return false,
         };
-        if let Event::PassDone(_) = event {
+        if let Event::PassDone(summary) = event {
             self.behind = Behind::default();
+            self.polled = summary.polled;
             self.in_step_ms = if stand == Stand::InStep { Some(now_ms) } else { self.in_step_ms };
         }
         let why = escaped(why.as_bytes());
@@ -140,6 +143,7 @@ impl Status {
         line("changes", &self.behind.changes.to_string());
         line("content_bytes", &self.behind.content_bytes.to_string());
         line("oldest_ms", &self.behind.oldest_ms.to_string());
+        line("polled", &self.polled.to_string());
         line("in_step_ms", &self.in_step_ms.unwrap_or(0).to_string());
         line("written_ms", &self.written_ms.to_string());
         text
@@ -164,6 +168,7 @@ impl Status {
                 content_bytes: number("content_bytes")?,
                 oldest_ms: number("oldest_ms")?,
             },
+            polled: number("polled")?,
             in_step_ms: number("in_step_ms").filter(|ms| *ms > 0),
             written_ms: number("written_ms")?,
         })
@@ -337,11 +342,13 @@ mod tests {
     fn what_is_written_is_read_again() {
         let waiting = Event::Waiting { for_what: "the server".into(), why: "refused\nthere".into() };
         let behind = Behind { changes: 3, content_bytes: 70, oldest_ms: 9 };
-        let mut status = seen(&[Event::PassDone(Summary::default()), waiting, Event::Behind(behind)]);
+        let done = Event::PassDone(Summary { polled: 4, ..Summary::default() });
+        let mut status = seen(&[done, waiting, Event::Behind(behind)]);
         status.process = std::process::id();
         let started = start_of("self").expect("this process runs");
         let read = Status::of_text(&status.to_text(started)).expect("it was just written");
         assert_eq!(read, Status { is_running: true, ..status.clone() });
+        assert_eq!(read.polled, 4);
         assert_eq!((read.stand, read.why.as_str()), (Stand::Waiting, "the server: refused\\nthere"));
         assert!(!Status::of_text(&status.to_text(started + 1)).expect("the same").is_running);
     }
