@@ -30,7 +30,7 @@ pub enum CleanError {
     Home(PathBuf),
     #[error("{dest} cannot be emptied: it holds the source {source_dir}, or lies in it")]
     Source { dest: PathBuf, source_dir: PathBuf },
-    #[error("{dest} cannot be emptied: it holds strait's state in {state_dir}, or lies in it")]
+    #[error("{dest} cannot be emptied: it holds strait's state or keys in {state_dir}, or lies in them")]
     State { dest: PathBuf, state_dir: PathBuf },
     #[error("{0} is not an absolute path without `.` and `..`")]
     NotCanonical(PathBuf),
@@ -60,7 +60,7 @@ pub fn occupancy(root: &Root) -> Result<Occupancy, DestinationError> {
 pub fn may_clean(
     dest: &Path,
     source: Option<&Path>,
-    state_dir: Option<&Path>,
+    state_dirs: &[PathBuf],
     home: Option<&Path>,
 ) -> Result<(), CleanError> {
     let is_canonical = dest.is_absolute()
@@ -79,8 +79,8 @@ pub fn may_clean(
     if let Some(source) = source.filter(|source| touches(source)) {
         return Err(CleanError::Source { dest: dest.to_owned(), source_dir: source.to_owned() });
     }
-    match state_dir.filter(|state_dir| touches(state_dir) && !is_own(state_dir, dest)) {
-        Some(state_dir) => Err(CleanError::State { dest: dest.to_owned(), state_dir: state_dir.to_owned() }),
+    match state_dirs.iter().find(|state_dir| touches(state_dir) && !is_own(state_dir, dest)) {
+        Some(state_dir) => Err(CleanError::State { dest: dest.to_owned(), state_dir: state_dir.clone() }),
         None => Ok(()),
     }
 }
@@ -120,7 +120,7 @@ mod tests {
 
     fn ask(dest: &str) -> Result<(), CleanError> {
         let at = |text: &'static str| Some(Path::new(text));
-        may_clean(Path::new(dest), at("/data/source"), at("/data/state/strait"), at("/users/me"))
+        may_clean(Path::new(dest), at("/data/source"), &["/data/state/strait".into()], at("/users/me"))
     }
 
     #[test]
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn the_state_in_the_own_folder_of_the_destination_is_no_hindrance() {
-        let state_dir = Path::new("/data/dest/.strait/state");
-        assert_eq!(may_clean(Path::new("/data/dest"), None, Some(state_dir), None), Ok(()));
+        let state_dirs = [PathBuf::from("/data/dest/.strait/state")];
+        assert_eq!(may_clean(Path::new("/data/dest"), None, &state_dirs, None), Ok(()));
     }
 }

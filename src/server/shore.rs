@@ -9,7 +9,7 @@ use crate::disk::{
     probe,
 };
 use crate::model::limits::LOW_SPACE_BYTES;
-use crate::net::Secret;
+use crate::net::{Places, Secret};
 use crate::proto::message::{Keeps, RootId};
 use crate::store::{Cache, CacheError, Opened};
 use std::path::{Path, PathBuf};
@@ -104,7 +104,7 @@ impl Shore {
         let occupied = occupancy(&root).map_err(disk)?;
         match (occupied, found) {
             (Occupancy::Foreign, Found::Refuse) => return Err(ShoreError::Foreign { path }),
-            (_, Found::Clean) => may_clean(&path, source.as_deref(), state, home().as_deref())?,
+            (_, Found::Clean) => may_clean(&path, source.as_deref(), &own_places(state), home().as_deref())?,
             _ => {}
         }
         let own = |source| ShoreError::Own { path: path.clone(), source };
@@ -190,6 +190,23 @@ fn will_be(dest: &Path) -> std::io::Result<PathBuf> {
     let Some((parent, name)) = path.parent().zip(path.file_name()) else { return Ok(path) };
     // Without its parent it is refused later, in better words.
     Ok(parent.canonicalize().map_or_else(|_| path.clone(), |parent| parent.join(name)))
+}
+
+/// Where strait's own files are, symlinks resolved: keys and states of this user, and the state that was asked for.
+fn own_places(state: Option<&Path>) -> Vec<PathBuf> {
+    let mut places: Vec<PathBuf> = state.into_iter().map(Path::to_owned).collect();
+    if let Ok(Places { config, state, runtime }) = Places::from_environment() {
+        places.extend([config, state].into_iter().chain(runtime));
+    }
+    places.into_iter().filter_map(|place| resolved(&place)).collect()
+}
+
+/// A path with the symlinks of that part of it resolved that stands.
+fn resolved(path: &Path) -> Option<PathBuf> {
+    let path = std::path::absolute(path).ok()?;
+    let stands = |part: &&Path| part.canonicalize().is_ok();
+    let standing = path.ancestors().find(stands)?;
+    Some(standing.canonicalize().ok()?.join(path.strip_prefix(standing).ok()?))
 }
 
 fn make_if_missing(dest: &Path) -> Result<(), ShoreError> {

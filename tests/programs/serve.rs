@@ -2,6 +2,7 @@
 
 use crate::common::tree::*;
 use crate::common::{World, assert_same, listed_names, text, wait_until};
+use std::path::Path;
 
 #[test]
 fn an_empty_directory_is_taken() {
@@ -82,9 +83,20 @@ fn clean_never_empties_one_that_holds_the_state() {
     let world = World::new();
     let state = mkdir(world.dst.join("my state"));
     write(world.dst.join("precious"), "x");
-    let ran = world.me.run(&["serve", text(&world.dst), "--port", "0", "--clean", "--state", text(&state)]);
-    ran.ended_with(1).says("state");
+    let serve = |dst: &Path, state: &str| {
+        world.me.run(&["serve", text(dst), "--port", "0", "--clean", "--state", state])
+    };
+    serve(&world.dst, text(&state)).ended_with(1).says("state");
+    // A relative name, or one through a symlink, was not recognised.
+    serve(&world.dst, "../dst/my state").ended_with(1).says("state");
+    link("dst/my state", world.at("elsewhere"));
+    serve(&world.dst, text(&world.at("elsewhere/not there yet"))).ended_with(1).says("state");
     assert!(world.dst.join("precious").exists());
+    // Nor were this user's own keys.
+    world.me.run(&["key"]).ended_with(0);
+    let config = world.me.home.join(".config");
+    world.me.run(&["serve", text(&config), "--port", "0", "--clean"]).ended_with(1).says("keys");
+    assert!(config.join("strait/identity").exists());
 }
 
 #[test]
