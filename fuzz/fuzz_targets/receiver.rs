@@ -22,7 +22,14 @@ struct Yard {
 
 fuzz_target!(|bytes: &[u8]| {
     let mut draw = Draw::new(bytes);
-    let config = Config { root_id: [1; 16], lease: 1, keeps: Keeps::ALL, credit_bytes: 8 << 20, partials: Vec::new(), last_source: None };
+    let config = Config {
+        root_id: [1; 16],
+        lease: 1,
+        keeps: Keeps::ALL,
+        credit_bytes: 8 << 20,
+        partials: Vec::new(),
+        last_source: None,
+    };
     let tree = draw.tree(false);
     let left: BTreeSet<RelPath> =
         draw.some(2, Draw::path).into_iter().filter(|path| !path.is_root()).collect();
