@@ -106,6 +106,16 @@ pub const EXTRA_BYTES: usize = KIB;
 /// Transfers, and asks, open at once on a connection.
 pub const OPEN_TRANSFERS: usize = 64;
 pub const OPEN_ASKS: usize = 64;
+/// Questions that may wait for the disk: more than a sender of this build ever has, transfers that it gave up
+/// counted.
+pub const UNANSWERED: usize = 16 * OPEN_ASKS;
+/// What may wait for a sender that reads more slowly than it asks: every answer to all its open asks, and more.
+pub const UNREAD_BYTES: usize = GIB as usize;
+/// Messages read and not yet taken by the session; each fits a frame.
+pub const INBOX_MESSAGES: usize = 64;
+/// Entries of one walk of the destination: what a hostile receiver could make a sender hold. Large, as nobody
+/// knows how much a destination holds that is to go; it bounds the time of a lie rather than its memory.
+pub const WALK_ENTRIES: usize = 50_000_000;
 /// Changes sent and not yet acknowledged.
 pub const UNACKNOWLEDGED: usize = 65_536;
 /// Content bytes that may be sent before `Welcome`, and the least credit ever.
@@ -195,6 +205,21 @@ const _: () = {
     );
     assert!((BLOCK_BYTES_MAX as usize) < WINDOW_BYTES);
     assert!(FIRST_CREDIT_BYTES <= CREDIT_BYTES);
+    assert!(UNREAD_BYTES >= OPEN_ASKS * ASK_ANSWER_BYTES, "who asks as much as it may is not put out for it");
+    assert!(UNANSWERED >= OPEN_ASKS);
+    assert!(INBOX_MESSAGES * FRAME_BYTES <= 16 * MIB, "beside the credit, of which half may be in it");
+    assert!(
+        CREDIT_BYTES as usize >= OPEN_TRANSFERS / 4 * OP_BYTES,
+        "transfers that take turns are not starved"
+    );
+    assert!(REPAIR_ROUNDS > 0, "a content that is wrong in one group is not sent whole");
+    assert!(BLOCK_BYTES_MIN > 0 && STRONG_BYTES_MIN > 0 && STRONG_BYTES_MIN <= STRONG_BYTES_MAX);
+    assert!(PUT_BASES < FILE_BASES);
+    assert!(PATH_DEPTH * 2 <= PATH_BYTES, "the deepest path of the shortest names is one");
+    assert!(GREETING_MS < TAKEOVER_MS && TAKEOVER_MS < SILENCE_MS);
+    assert!(PARTIAL_SYNC_BYTES > PARTIAL_NOTE_BYTES && PARTIAL_SYNC_MS > PARTIAL_NOTE_MS);
+    assert!(PREFIX_TARGET_BYTES <= PREFIX_BYTES && PACK_FILE_BYTES as usize <= PREFIX_TARGET_BYTES);
+    assert!(CHUNK_BYTES_MIN < CHUNK_BYTES && CHUNK_BYTES < CHUNK_BYTES_MAX);
     assert!(LOW_SPACE_BYTES >= 2 * CREDIT_BYTES);
     assert!(LOW_SPACE_INODES as usize >= 2 * (PACK_FILES + PACK_DIRS));
     assert!(PING_MS * 2 < SILENCE_MS);

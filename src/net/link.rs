@@ -14,11 +14,9 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use super::segment::{SegmentError, SegmentReader, SegmentWriter, Squeeze};
-use crate::model::limits::{KIB, SEGMENT_BYTES};
+use crate::model::limits::{INBOX_MESSAGES, KIB, SEGMENT_BYTES};
 use crate::proto::frame::{FrameError, Frames, Message, encode};
 
-/// Messages read and not yet taken by the session.
-const INBOX_MESSAGES: usize = 64;
 /// Plain bytes waiting to be written from which on content should wait.
 const FULL_BYTES: usize = 192 * KIB;
 

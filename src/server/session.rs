@@ -7,7 +7,7 @@ use super::tally::Tally;
 use super::worker::{Answer, Worker};
 use crate::client::event::{Event, Report};
 use crate::disk::Progress;
-use crate::model::limits::{CREDIT_BYTES, GIB};
+use crate::model::limits::{CREDIT_BYTES, UNREAD_BYTES};
 use crate::net::link::{Inbox, Outbox};
 use crate::net::trust::Stay;
 use crate::net::{SegmentReader, SegmentWriter, Traffic};
@@ -27,9 +27,6 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// How often the list of clients is asked whether this one is still in it.
 const STAY_EVERY: Duration = Duration::from_secs(3);
-
-/// What may wait for a sender that reads more slowly than it asks.
-const UNREAD_BYTES: usize = GIB as usize;
 
 /// A sender that was let in, and the way to it.
 pub struct Guest {

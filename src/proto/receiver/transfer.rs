@@ -10,10 +10,6 @@ use crate::model::{ContentHash, Kind, List, Meta, Node, RelPath, Tag, Tree};
 use crate::proto::message::*;
 use std::collections::HashMap;
 
-/// Questions that may wait for the disk: more than a sender of this build ever has, transfers that it gave up
-/// counted.
-const UNANSWERED: usize = 16 * OPEN_ASKS;
-
 /// A file on its way.
 pub(super) struct Transfer {
     pub path: RelPath,
