@@ -169,3 +169,37 @@ fn json_lines_are_versioned_and_end_with_the_outcome() {
     assert!(ran.out.last().expect("lines").contains("\"end\""));
     assert!(ran.err.is_empty());
 }
+
+#[test]
+fn what_is_not_carried_over_is_said_once_and_counted() {
+    let world = World::new();
+    write(world.src.join("one"), "two names");
+    std::fs::hard_link(world.src.join("one"), world.src.join("two")).expect("a second name");
+    write(world.src.join("sticky"), "x");
+    chmod(world.src.join("sticky"), 0o1644);
+    let fifo = std::process::Command::new("mkfifo").arg(world.src.join("fifo")).status();
+    assert!(fifo.is_ok_and(|status| status.success()));
+    let server = world.serve(&[]);
+    let watch = world.me.watch(&world.src, server.port, &[]);
+    let first = watch.wait_for_event("pass_done");
+    assert_eq!(first["special"], 1);
+    assert_same_but_for_special(&world);
+    write(world.src.join("later"), "x");
+    watch.wait_for_nth("pass_done", 2);
+    let ran = watch.interrupt();
+    ran.ended_with(0);
+    let notes: Vec<String> = ran.events("note").iter().map(|note| note["text"].to_string()).collect();
+    for words in ["2 files have more than one name", "1 entry has setuid, setgid or sticky bits"] {
+        assert_eq!(notes.iter().filter(|note| note.contains(words)).count(), 1, "{words}: {notes:?}");
+    }
+}
+
+/// What can be carried over is there, the rest is not.
+fn assert_same_but_for_special(world: &World) {
+    assert!(!world.dst.join("fifo").exists());
+    assert_eq!(std::fs::read(world.dst.join("two")).expect("a file of its own"), b"two names");
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &std::fs::metadata(world.dst.join("sticky")).expect("it is there").permissions(),
+    );
+    assert_eq!(mode & 0o7777, 0o644);
+}

@@ -116,6 +116,39 @@ fn adopt_keeps_what_is_there_and_uses_it_as_basis() {
     assert_eq!(world.push_in_step(&server, &[]).did(), [0; 4]);
 }
 
+/// Bytes that a process has read so far.
+fn n_read(id: u32) -> u64 {
+    let io = std::fs::read_to_string(format!("/proc/{id}/io")).expect("it runs");
+    let line = io.lines().find_map(|line| line.strip_prefix("rchar: ")).expect("the kernel counts");
+    line.parse().expect("a number")
+}
+
+#[test]
+fn what_is_adopted_is_hashed_in_the_background_and_a_restart_in_the_middle_goes_on() {
+    const FILE_BYTES: usize = 2 << 20;
+    const N_FILES: usize = 24;
+    let world = World::new();
+    for index in 0..N_FILES {
+        let content = noise(index as u64, FILE_BYTES);
+        write(world.dst.join(format!("d{}/f{index}", index % 5)), &content);
+        write(world.src.join(format!("d{}/f{index}", index % 5)), content);
+    }
+    let server = world.serve(&["--adopt"]);
+    let progress = server.running.wait_for_event("scanning");
+    let n_hashed = progress["bytes_hashed"].as_u64().expect("a number");
+    assert!(n_hashed > 0 && progress["bytes_to_hash"] == (N_FILES * FILE_BYTES) as u64, "{progress}");
+    server.stop().ended_with(0);
+    // It is strait's own now: nothing need be said again.
+    let server = world.serve(&[]);
+    let ran = world.push_in_step(&server, &[]);
+    assert_eq!(ran.did()[..3], [0; 3], "nothing was sent");
+    // Of a file that was not read to its end nothing is kept: one for each core.
+    let n_cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let most = (N_FILES + n_cores) * FILE_BYTES + (8 << 20) - n_hashed as usize;
+    let n_read = n_read(server.running.id());
+    assert!(n_read <= most as u64, "{n_read} bytes were read after {n_hashed} were hashed before");
+}
+
 #[test]
 fn a_restart_on_its_own_destination_goes_on() {
     let world = World::new();
