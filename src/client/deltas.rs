@@ -12,8 +12,7 @@ use crate::disk::{File, Root};
 use crate::model::ContentHash;
 use crate::model::limits::{DELTA_AIM_BYTES, GROUP_LEVEL, MIB, PACK_FILE_BYTES};
 use crate::net::Traffic;
-use crate::net::squeeze::{PREFIX_LEVEL, squeeze_over};
-use crate::proto::message::{ChangeId, Down, PackBody};
+use crate::proto::message::{ChangeId, Down};
 use crate::proto::sender::{Ask, DeltaFrame, KnownBasis, Unready, Want};
 use crate::server::contents::KnownContents;
 use crate::server::holdings::Holdings;
@@ -109,10 +108,15 @@ pub(super) enum Stop {
 
 impl From<io::Error> for Stop {
     fn from(error: io::Error) -> Self {
-        Stop::Unready(match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::InvalidInput => Unready::Changed,
-            _ => Unready::Unreadable(error.to_string()),
-        })
+        Stop::Unready(unready(error))
+    }
+}
+
+/// Why a file that cannot be read now is not sent.
+pub(super) fn unready(error: io::Error) -> Unready {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::InvalidInput => Unready::Changed,
+        _ => Unready::Unreadable(error.to_string()),
     }
 }
 
@@ -173,7 +177,10 @@ impl DeltaThread {
         let target = Target { content: &source, size, hash, groups: groups.as_ref(), holes: &holes };
         let Leaning { bases, copies, added } = &leaning;
         let against = Against { bases, copies, added };
-        match self.frames(target, against, start, held) {
+        let made = self.frames(target, against, start, held);
+        // What it leaned on is large, and the thread stays until the receiver has made it.
+        drop(leaning);
+        match made {
             Ok(stats) => {
                 tracing::debug!(path = %self.want.path, ?stats, "delta");
                 self.tell(DeltaNews::Counted(stats));
@@ -372,51 +379,4 @@ impl DeltaThread {
         }
         Ok(())
     }
-}
-
-/// Reads small files and symlinks whole, each compared with its hash; those whose path holds what the shadow
-/// holds too, as frames over it where that is shorter.
-pub fn read_batch(
-    root: &Root,
-    known: &KnownContents,
-    wants: &[Want],
-    held: &[Option<(ContentHash, u64)>],
-    shadow: Option<&Arc<Shadow>>,
-) -> Vec<Result<PackBody, Unready>> {
-    let over = |bytes: &[u8], held: &Option<(ContentHash, u64)>| {
-        let (hash, size) = (*held)?;
-        let frame = squeeze_over(&shadow?.small(&hash, size)?, bytes, PREFIX_LEVEL)?;
-        (frame.len() < bytes.len()).then_some(PackBody::Over(frame))
-    };
-    let body = |(want, held): (&Want, _)| {
-        let bytes = read_small(root, known, want)?;
-        Ok(over(&bytes, held).unwrap_or(PackBody::Whole(bytes)))
-    };
-    wants.iter().zip(held).map(body).collect()
-}
-
-fn read_small(root: &Root, known: &KnownContents, want: &Want) -> Result<Vec<u8>, Unready> {
-    let failed = |error: io::Error| match Stop::from(error) {
-        Stop::Unready(unready) => unready,
-        Stop::Closed => Unready::Changed,
-    };
-    let hash = want.leaf.content.whole().ok_or(Unready::Changed)?;
-    let bytes = if want.leaf.kind == crate::model::Kind::Link {
-        root.read_link(&want.path).map_err(failed)?
-    } else {
-        read_whole(root, known, want, hash).map_err(failed)?
-    };
-    if hash == ContentHash::of(&bytes) { Ok(bytes) } else { Err(Unready::Changed) }
-}
-
-/// What the scan saw of a file: the whole of it, or as much as there was of one that has grown since.
-fn read_whole(root: &Root, known: &KnownContents, want: &Want, hash: ContentHash) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; want.leaf.size as usize];
-    let held = known.snapshots().and_then(|snapshots| snapshots.find(&hash));
-    let n = match held {
-        Some(held) => held.read_at(&mut bytes, 0)?,
-        None => root.open_file(&want.path)?.read_at(&mut bytes, 0)?,
-    };
-    bytes.truncate(n);
-    Ok(bytes)
 }

@@ -5,6 +5,7 @@
 //! thread for each large file (`deltas`).
 
 mod backlog;
+mod batches;
 mod choose;
 mod connect;
 mod deltas;

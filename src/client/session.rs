@@ -2,8 +2,9 @@
 //! read it. Knows no protocol.
 
 use super::backlog::Backlog;
+use super::batches::{Batch, BatchRead, Readers};
 use super::connect::{Carrier, Connection};
-use super::deltas::{Beside, Copies, Delta, DeltaNews, read_batch};
+use super::deltas::{Beside, Copies, Delta, DeltaNews};
 use super::event::{Event, Report};
 use super::origin::keep_root;
 use super::pass::{Before, Pass, told};
@@ -15,10 +16,8 @@ use crate::model::{Meta, Tree};
 use crate::net::link::{Inbox, Outbox};
 use crate::net::{Places, Traffic};
 use crate::proto::frame::Frames;
-use crate::proto::message::{
-    ByeCode, ChangeId, Down, Keeps, PackBody, RefuseCode, RootId, RootState, ScopeId, Text, Up,
-};
-use crate::proto::sender::{Action, Ending, News, Sender, Unready};
+use crate::proto::message::{ByeCode, ChangeId, Down, Keeps, RefuseCode, RootId, RootState, ScopeId, Text, Up};
+use crate::proto::sender::{Action, Ending, News, Sender};
 use crate::server::contents::KnownContents;
 use crate::server::holdings::Holdings;
 use crate::store::Acknowledged;
@@ -106,26 +105,23 @@ impl End {
     }
 }
 
-enum Work {
-    Batch(u64, Vec<Result<PackBody, Unready>>),
-}
-
 /// Runs a session to its end, and says how far it came.
 pub async fn send(ashore: &mut Ashore, sender: Sender, connection: Connection) -> (End, Reached) {
     let started = Instant::now();
     let Connection { reader, writer, traffic, peer, trust, carrier } = connection;
-    let (work_tell, work) = mpsc::unbounded_channel();
+    let (batch_tell, batches_read) = mpsc::unbounded_channel();
     let (delta_tell, deltas_told) = mpsc::unbounded_channel();
     let mut session = Session {
         sender,
         outbox: Outbox::new(writer),
         deltas: BTreeMap::new(),
         delta_tell,
-        work_tell,
+        readers: Readers::start(&ashore.known, &batch_tell),
         pass: Pass::new(ashore.events, traffic.clone(), started),
         traffic,
         snapshot: None,
         holdings: None,
+        has_read: false,
         is_unsynced: false,
         held: None,
         unsaved: None,
@@ -139,7 +135,7 @@ pub async fn send(ashore: &mut Ashore, sender: Sender, connection: Connection) -
     let inbox = Inbox::<Down>::new(reader, Frames::default());
     // Of this process there is nothing to say.
     let peer = (!matches!(carrier, Carrier::Local(_))).then_some(peer);
-    let end = session.run(ashore, inbox, work, deltas_told, peer, &trust).await;
+    let end = session.run(ashore, inbox, batches_read, deltas_told, peer, &trust).await;
     let mut reached = session.reached;
     reached.is_worth |= reached.has_met && started.elapsed() >= WORTH_AFTER;
     session.save(ashore, true);
@@ -157,7 +153,7 @@ pub async fn send(ashore: &mut Ashore, sender: Sender, connection: Connection) -
         Carrier::Ssh(ssh) => drop(ssh.end().await),
         Carrier::Local(task) => drop(task.await),
     }
-    let is_worth = !session.sender.is_dry_run() && ashore.shadow.is_worth(session.traffic.is_slow());
+    let is_worth = session.has_read && ashore.shadow.is_worth(session.traffic.is_slow());
     let kept = session.snapshot.as_ref().zip(session.sender.destination_tree());
     if let (End::Passed(_), true, Some((snapshot, tree))) = (&end, is_worth, kept) {
         let (root, tree) = (snapshot.root.clone(), tree.clone());
@@ -173,11 +169,14 @@ struct Session {
     outbox: Outbox<Up>,
     deltas: BTreeMap<ChangeId, Delta>,
     delta_tell: mpsc::UnboundedSender<(ChangeId, DeltaNews)>,
-    work_tell: mpsc::UnboundedSender<Work>,
+    readers: Readers,
     pass: Pass,
     traffic: Arc<Traffic>,
     snapshot: Option<Arc<Snapshot>>,
     holdings: Option<Arc<Holdings>>,
+    /// Contents were sent, of which the shadow may want copies: without any there is nothing new for it, and a
+    /// busy machine makes any link look slow.
+    has_read: bool,
     /// What the last scan learned is not durable yet.
     is_unsynced: bool,
     held: Option<String>,
@@ -199,7 +198,7 @@ impl Session {
         &mut self,
         ashore: &mut Ashore,
         mut inbox: Inbox<Down>,
-        mut work: mpsc::UnboundedReceiver<Work>,
+        mut batches_read: mpsc::UnboundedReceiver<BatchRead>,
         mut deltas_told: mpsc::UnboundedReceiver<(ChangeId, DeltaNews)>,
         peer: Option<String>,
         trust: &Option<(crate::net::ClientTrust, crate::net::PublicKey)>,
@@ -251,7 +250,7 @@ impl Session {
                 Ok(text) = failed.wait_for(Option::is_some) => {
                     return End::Source(text.clone().expect("it was just seen"));
                 }
-                Some(Work::Batch(batch, results)) = work.recv() => {
+                Some((batch, results)) = batches_read.recv() => {
                     let now_ms = self.now_ms();
                     self.pass.leant_on(&results);
                     self.sender.batch_read(batch, results, now_ms);
@@ -301,15 +300,13 @@ impl Session {
                 }
                 Action::SaveAcknowledged { root_id, tree } => self.unsaved = Some((root_id, tree)),
                 Action::ReadBatch { batch, wants, held } => {
-                    let (root, tell) = (self.root(), self.work_tell.clone());
-                    let known = ashore.known.clone();
+                    self.has_read = true;
                     let shadow = self.traffic.is_slow().then(|| ashore.shadow.clone());
-                    tokio::task::spawn_blocking(move || {
-                        let read = read_batch(&root, &known, &wants, &held, shadow.as_ref());
-                        let _ = tell.send(Work::Batch(batch, read));
-                    });
+                    let root = self.root();
+                    self.readers.read(Batch { number: batch, root, wants, held, shadow });
                 }
                 Action::OpenDelta { id, want, bases, start, alone, hurry } => {
+                    self.has_read = true;
                     let (root, known) = (self.root(), ashore.known.clone());
                     if want.leaf.size >= PARTIAL_BYTES && std::mem::take(&mut self.is_unsynced) {
                         // Killed from here on, it finds what it sent by its hash, without reading it again.
@@ -426,6 +423,7 @@ impl Session {
                     self.pass.end(root, ending, &snapshot.source.tree, &snapshot.scanned, held);
                 }
                 if !ashore.once
+                    && std::mem::take(&mut self.has_read)
                     && ashore.shadow.is_worth(self.traffic.is_slow())
                     && let Some(tree) = self.sender.destination_tree().cloned()
                 {
