@@ -51,11 +51,11 @@ impl DeltaThread {
             leaning.bases.push(learned.basis);
             leaning.copies = learned.copies;
         }
-        let map = self.want.leaf.content.whole().and_then(|hash| self.known.chunks(&hash));
+        let map = self.of.want.leaf.content.whole().and_then(|hash| self.of.known.chunks(&hash));
         let Some(map) = map else { return Ok(leaning) };
         let is_open = open_in(&leaning, target);
         let mut finder = Finder::new(&map, is_open);
-        if let Some((hash, map)) = named_hash.and_then(|hash| Some((hash, self.known.chunks(&hash)?))) {
+        if let Some((hash, map)) = named_hash.and_then(|hash| Some((hash, self.of.known.chunks(&hash)?))) {
             finder.look_in(hash, &map);
         }
         let is_worth = n_named == 0 || finder.open_bytes() >= WORTH_LOOKING;
@@ -63,8 +63,8 @@ impl DeltaThread {
             leaning.take(finder.matches(), named_hash, n_named);
             return Ok(leaning);
         };
-        let held = holdings.held(&self.known);
-        finder.look_up(&held.table, |hash| self.known.chunks(hash));
+        let held = holdings.held(&self.of.known);
+        finder.look_up(&held.table, |hash| self.of.known.chunks(hash));
         let is_blind = leaning.bases.first().is_none_or(|basis| basis.signatures.is_empty());
         if is_blind && finder.open_bytes() >= WORTH_ASKING && held.unknown_bytes >= WORTH_ASKING {
             self.ask_have(&mut finder)?;
@@ -73,7 +73,7 @@ impl DeltaThread {
         let best = best.filter(|(_, found_bytes)| *found_bytes >= WORTH_BLOCKS).map(|(hash, _)| hash);
         // Groups and blocks of the content that most of it stands in.
         let likely = match best {
-            None if n_named == 0 => holdings.namesake(&self.want.path, target.size),
+            None if n_named == 0 => holdings.namesake(&self.of.want.path, target.size),
             other => other,
         };
         if let Some(hash) = likely {

@@ -4,13 +4,13 @@ use super::choose::Leaning;
 use super::learn::Seen;
 use super::prefix::{Recoder, Settled};
 use super::shadow::{Shadow, ShadowBasis};
-use crate::delta::groups::{GroupTree, n_nodes, node_bytes};
+use crate::delta::groups::GroupTree;
 use crate::delta::index::Indexer;
 use crate::delta::ops::{Basis, Op};
 use crate::delta::sieve::{self, Against, DeltaError, DeltaStats, ReadAt, Target, sieve};
 use crate::disk::{File, Root};
 use crate::model::ContentHash;
-use crate::model::limits::{DELTA_AIM_BYTES, GROUP_LEVEL, MIB, PACK_FILE_BYTES};
+use crate::model::limits::{MIB, PACK_FILE_BYTES};
 use crate::net::Traffic;
 use crate::proto::message::{ChangeId, Down};
 use crate::proto::sender::{Ask, DeltaFrame, KnownBasis, Unready, Want};
@@ -20,6 +20,7 @@ use std::cell::Cell;
 use std::io;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -50,12 +51,12 @@ pub struct Beside {
 enum Order {
     Pull,
     Answer(Box<Down>),
-    Repair { level: u8, values: Vec<[u8; 32]> },
 }
 
-/// A delta that is being computed; ends when this is dropped.
+/// A delta that is being computed, or was; what still works for it ends when this is dropped.
 pub struct Delta {
     orders: Sender<Order>,
+    of: Arc<Transfer>,
 }
 
 impl Delta {
@@ -69,18 +70,11 @@ impl Delta {
         (bases, start, hurry): (Vec<KnownBasis>, u64, bool),
         news: UnboundedSender<(ChangeId, DeltaNews)>,
     ) -> Self {
-        let (orders, taken) = channel();
-        std::thread::spawn(move || {
-            let n_pulled = Cell::new(0);
-            let Beside { holdings, copies } = beside;
-            let thread = DeltaThread { root, known, id, want, copies, orders: taken, n_pulled, news, hurry };
-            match thread.run(&bases, start, holdings.as_deref()) {
-                Ok(()) => thread.release(),
-                Err(Stop::Closed) => {}
-                Err(Stop::Unready(unready)) => thread.tell(DeltaNews::Unready(unready)),
-            }
-        });
-        Self { orders }
+        let Beside { holdings, copies } = beside;
+        let is_finished = AtomicBool::new(false);
+        let of = Arc::new(Transfer { root, known, id, want, copies, news, hurry, is_finished });
+        let orders = of.begin(move |thread| thread.run(&bases, start, holdings.as_deref()));
+        Self { orders, of }
     }
 
     /// Lets one more frame go.
@@ -94,8 +88,55 @@ impl Delta {
     }
 
     /// Asks for what differs from these chaining values, as literals.
-    pub fn repair(&self, level: u8, values: Vec<[u8; 32]>) {
-        let _ = self.orders.send(Order::Repair { level, values });
+    pub fn repair(&mut self, level: u8, values: Vec<[u8; 32]>) {
+        self.orders = self.of.begin(move |thread| thread.repair(level, &values));
+    }
+}
+
+impl Drop for Delta {
+    /// Sent to its end: a snapshot of it is not needed any more.
+    fn drop(&mut self) {
+        let Transfer { known, want, is_finished, .. } = &*self.of;
+        if is_finished.load(Ordering::Relaxed)
+            && let (Some(snapshots), Some(hash)) = (known.snapshots(), want.leaf.content.whole())
+        {
+            snapshots.release(&hash);
+        }
+    }
+}
+
+/// What all threads that work for one transfer share.
+pub(super) struct Transfer {
+    root: Arc<Root>,
+    pub(super) known: Arc<KnownContents>,
+    id: ChangeId,
+    pub(super) want: Want,
+    copies: Option<Copies>,
+    /// A snapshot is to be read, where one can be made.
+    hurry: bool,
+    news: UnboundedSender<(ChangeId, DeltaNews)>,
+    /// All of it was told.
+    is_finished: AtomicBool,
+}
+
+impl Transfer {
+    /// Works in a thread that ends with the work: a receiver makes many files at once, and a thread that only
+    /// waited for one of them to be right would keep memory.
+    fn begin(
+        self: &Arc<Self>,
+        work: impl FnOnce(&DeltaThread) -> Result<(), Stop> + Send + 'static,
+    ) -> Sender<Order> {
+        let (orders, taken) = channel();
+        let thread = DeltaThread { of: self.clone(), orders: taken, n_pulled: Cell::new(0) };
+        std::thread::spawn(move || match work(&thread) {
+            Ok(()) => {
+                thread.of.is_finished.store(true, Ordering::Relaxed);
+                thread.tell(DeltaNews::Finished);
+            }
+            Err(Stop::Closed) => {}
+            Err(Stop::Unready(unready)) => thread.tell(DeltaNews::Unready(unready)),
+        });
+        orders
     }
 }
 
@@ -120,23 +161,16 @@ pub(super) fn unready(error: io::Error) -> Unready {
     }
 }
 
-/// The thread of one transfer.
+/// A thread that works for one transfer.
 pub(super) struct DeltaThread {
-    root: Arc<Root>,
-    pub(super) known: Arc<KnownContents>,
-    id: ChangeId,
-    pub(super) want: Want,
-    copies: Option<Copies>,
+    pub(super) of: Arc<Transfer>,
     orders: Receiver<Order>,
     /// Pulls that came while an answer was awaited.
     n_pulled: Cell<u32>,
-    /// A snapshot is to be read, where one can be made.
-    hurry: bool,
-    news: UnboundedSender<(ChangeId, DeltaNews)>,
 }
 
 /// A file of the source as the engine reads it.
-struct Source(Arc<File>);
+pub(super) struct Source(Arc<File>);
 
 impl ReadAt for Source {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -146,17 +180,15 @@ impl ReadAt for Source {
 
 impl DeltaThread {
     pub(super) fn tell(&self, news: DeltaNews) {
-        let _ = self.news.send((self.id, news));
+        let _ = self.of.news.send((self.of.id, news));
     }
 
     fn run(&self, bases: &[KnownBasis], start: u64, holdings: Option<&Holdings>) -> Result<(), Stop> {
-        let hash = self.want.leaf.content.whole().ok_or(Stop::Closed)?;
-        let size = self.want.leaf.size;
+        let hash = self.of.want.leaf.content.whole().ok_or(Stop::Closed)?;
+        let size = self.of.want.leaf.size;
         let is_whole = |basis: &KnownBasis| basis.hash == Some(hash) && basis.size == size;
         if bases.first().is_some_and(is_whole) {
-            self.emit(start, vec![Op::Same { len: size - start }])?;
-            self.tell(DeltaNews::Finished);
-            return self.repairs(None);
+            return self.emit(start, vec![Op::Same { len: size - start }]);
         }
         let source = self.open_source(hash)?;
         // One that has grown is compared with the offer as far as that goes.
@@ -177,22 +209,18 @@ impl DeltaThread {
         let target = Target { content: &source, size, hash, groups: groups.as_ref(), holes: &holes };
         let Leaning { bases, copies, added } = &leaning;
         let against = Against { bases, copies, added };
-        let made = self.frames(target, against, start, held);
-        // What it leaned on is large, and the thread stays until the receiver has made it.
-        drop(leaning);
-        match made {
+        match self.frames(target, against, start, held) {
             Ok(stats) => {
-                tracing::debug!(path = %self.want.path, ?stats, "delta");
+                tracing::debug!(path = %self.of.want.path, ?stats, "delta");
                 self.tell(DeltaNews::Counted(stats));
-                self.tell(DeltaNews::Finished);
+                Ok(())
             }
-            Err(DeltaError::Stopped { .. }) => return Err(Stop::Closed),
-            Err(DeltaError::Read { source, .. }) => return Err(source.into()),
+            Err(DeltaError::Stopped { .. }) => Err(Stop::Closed),
+            Err(DeltaError::Read { source, .. }) => Err(source.into()),
             Err(DeltaError::Changed { .. } | DeltaError::Offer { .. }) => {
-                return Err(Stop::Unready(Unready::Changed));
+                Err(Stop::Unready(Unready::Changed))
             }
         }
-        self.repairs(groups.as_ref())
     }
 
     /// All that the target may lean on: the bases that were announced, and what stands elsewhere.
@@ -221,7 +249,7 @@ impl DeltaThread {
 
     /// The first basis that the shadow holds too, and its number.
     fn held(&self, bases: &[KnownBasis]) -> Option<(u32, ShadowBasis)> {
-        let shadow = &self.copies.as_ref()?.shadow;
+        let shadow = &self.of.copies.as_ref()?.shadow;
         bases.iter().zip(0..).find_map(|(basis, index)| {
             // Of what came of a content the rest may not be named.
             let hash = basis.hash.filter(|_| !matches!(basis.basis, Basis::Partial { .. }))?;
@@ -241,7 +269,7 @@ impl DeltaThread {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),
         };
-        let Some(((index, mut held), copies)) = held.zip(self.copies.as_ref()) else {
+        let Some(((index, mut held), copies)) = held.zip(self.of.copies.as_ref()) else {
             return sieve(target, against, start, &mut send);
         };
         let basis = (index, held.size());
@@ -258,29 +286,22 @@ impl DeltaThread {
 
     /// The file, or a snapshot of it: the one that the scan read, or one made now if a newer version must not
     /// stop this one.
-    fn open_source(&self, hash: ContentHash) -> Result<Source, Stop> {
-        let snapshots = self.known.snapshots();
+    pub(super) fn open_source(&self, hash: ContentHash) -> Result<Source, Stop> {
+        let snapshots = self.of.known.snapshots();
         if let Some(held) = snapshots.and_then(|snapshots| snapshots.find(&hash)) {
             return Ok(Source(held));
         }
-        let file = self.root.open_file(&self.want.path)?;
-        let snapshot = snapshots.filter(|_| self.hurry).and_then(|snapshots| snapshots.take(&file));
+        let file = self.of.root.open_file(&self.of.want.path)?;
+        let snapshot = snapshots.filter(|_| self.of.hurry).and_then(|snapshots| snapshots.take(&file));
         Ok(Source(Arc::new(snapshot.unwrap_or(file))))
     }
 
-    /// Sent to its end: a snapshot of it is not needed any more.
-    fn release(&self) {
-        if let (Some(snapshots), Some(hash)) = (self.known.snapshots(), self.want.leaf.content.whole()) {
-            snapshots.release(&hash);
-        }
-    }
-
     /// Waits until a frame is wanted, and lets it go.
-    fn emit(&self, at: u64, ops: Vec<Op>) -> Result<(), Stop> {
+    pub(super) fn emit(&self, at: u64, ops: Vec<Op>) -> Result<(), Stop> {
         while self.n_pulled.get() == 0 {
             match self.orders.recv() {
                 Ok(Order::Pull) => self.n_pulled.set(1),
-                Ok(Order::Answer(_) | Order::Repair { .. }) => {}
+                Ok(Order::Answer(_)) => {}
                 Err(_) => return Err(Stop::Closed),
             }
         }
@@ -290,12 +311,12 @@ impl DeltaThread {
     }
 
     /// Group tree of the target, from the scan or read again; `None` up to one group.
-    fn groups(&self, source: &Source, hash: ContentHash) -> Result<Option<GroupTree>, Stop> {
-        let size = self.want.leaf.size;
+    pub(super) fn groups(&self, source: &Source, hash: ContentHash) -> Result<Option<GroupTree>, Stop> {
+        let size = self.of.want.leaf.size;
         if size <= PACK_FILE_BYTES {
             return Ok(None);
         }
-        let kept = self.known.groups(&hash);
+        let kept = self.of.known.groups(&hash);
         if kept.is_some() {
             return Ok(kept);
         }
@@ -314,7 +335,7 @@ impl DeltaThread {
         if index.hash != hash {
             return Err(Stop::Unready(Unready::Changed));
         }
-        self.known.keep(&index);
+        self.of.known.keep(&index);
         Ok(index.groups)
     }
 
@@ -324,59 +345,8 @@ impl DeltaThread {
             match self.orders.recv() {
                 Ok(Order::Answer(down)) => return Ok(*down),
                 Ok(Order::Pull) => self.n_pulled.set(self.n_pulled.get() + 1),
-                Ok(Order::Repair { .. }) => {}
                 Err(_) => return Err(Stop::Closed),
             }
         }
-    }
-
-    /// Sends again what the receiver rebuilt wrongly, as often as it asks.
-    fn repairs(&self, groups: Option<&GroupTree>) -> Result<(), Stop> {
-        // A pull that crossed the end asks for nothing any more.
-        self.n_pulled.set(0);
-        loop {
-            match self.orders.recv() {
-                Ok(Order::Repair { level, values }) => {
-                    self.repair(groups, level, &values)?;
-                    self.tell(DeltaNews::Finished);
-                    self.n_pulled.set(0);
-                }
-                Ok(Order::Pull | Order::Answer(_)) => {}
-                Err(_) => return Ok(()),
-            }
-        }
-    }
-
-    fn repair(&self, groups: Option<&GroupTree>, level: u8, values: &[[u8; 32]]) -> Result<(), Stop> {
-        let hash = self.want.leaf.content.whole().ok_or(Stop::Closed)?;
-        let source = self.open_source(hash)?;
-        let size = self.want.leaf.size;
-        let ours = groups.map(|groups| groups.level(level.min(GROUP_LEVEL)));
-        let n = n_nodes(size, level.min(GROUP_LEVEL)).max(1);
-        for node in 0..n {
-            let is_right = match &ours {
-                Some(ours) => values.get(node as usize) == ours.get(node as usize),
-                None => false,
-            };
-            if !is_right {
-                let start = node * node_bytes(level.min(GROUP_LEVEL));
-                self.send_literals(&source, start..(start + node_bytes(level.min(GROUP_LEVEL))).min(size))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn send_literals(&self, source: &Source, range: Range<u64>) -> Result<(), Stop> {
-        let mut at = range.start;
-        while at < range.end {
-            let mut bytes = vec![0; (range.end - at).min(DELTA_AIM_BYTES as u64) as usize];
-            let n = source.0.read_at(&mut bytes, at)?;
-            if n < bytes.len() {
-                return Err(Stop::Unready(Unready::Changed));
-            }
-            self.emit(at, vec![Op::Literal(bytes)])?;
-            at += n as u64;
-        }
-        Ok(())
     }
 }

@@ -85,9 +85,9 @@ impl DeltaThread {
 
     /// What the cache knows of a content, as the first basis.
     pub(super) fn kept_basis(&self, hash: ContentHash) -> Option<sieve::KnownBasis> {
-        let signature = self.known.signature(&hash)?;
+        let signature = self.of.known.signature(&hash)?;
         let size = signature.len();
-        let groups = self.known.groups(&hash)?;
+        let groups = self.of.known.groups(&hash)?;
         Some(sieve::KnownBasis { index: 0, size, groups: Some(groups.tags(0)), signatures: vec![signature] })
     }
 
@@ -142,7 +142,7 @@ impl DeltaThread {
         };
         let Survey { copies, mut missing, likeness } =
             survey(target.content, target.size, (0, size), &coarse, &fine)?;
-        tracing::debug!(path = %self.want.path, ?likeness, n_missing = missing.len(), "survey of a basis");
+        tracing::debug!(path = %self.of.want.path, ?likeness, n_missing = missing.len(), "survey of a basis");
         join_closest(&mut missing, MISSING);
         Ok((copies, self.ask_fine(of, size, &missing, &likeness)?))
     }

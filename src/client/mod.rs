@@ -15,6 +15,7 @@ pub mod options;
 mod origin;
 mod pass;
 mod prefix;
+mod repair;
 mod session;
 mod shadow;
 mod source;

@@ -145,6 +145,7 @@ pub async fn send(ashore: &mut Ashore, sender: Sender, connection: Connection) -
         End::Breach(why) => (ByeCode::Breach, Text::new(why)),
         _ => (ByeCode::Stopping, Text::default()),
     };
+    let is_worth = !session.sender.is_dry_run() && session.is_worth_a_shadow(ashore);
     session.outbox.send(&Up::Bye { code, text });
     session.deltas.clear();
     let _ = tokio::time::timeout(Duration::from_secs(5), session.outbox.close()).await;
@@ -153,7 +154,6 @@ pub async fn send(ashore: &mut Ashore, sender: Sender, connection: Connection) -
         Carrier::Ssh(ssh) => drop(ssh.end().await),
         Carrier::Local(task) => drop(task.await),
     }
-    let is_worth = session.has_read && ashore.shadow.is_worth(session.traffic.is_slow());
     let kept = session.snapshot.as_ref().zip(session.sender.destination_tree());
     if let (End::Passed(_), true, Some((snapshot, tree))) = (&end, is_worth, kept) {
         let (root, tree) = (snapshot.root.clone(), tree.clone());
@@ -174,8 +174,7 @@ struct Session {
     traffic: Arc<Traffic>,
     snapshot: Option<Arc<Snapshot>>,
     holdings: Option<Arc<Holdings>>,
-    /// Contents were sent, of which the shadow may want copies: without any there is nothing new for it, and a
-    /// busy machine makes any link look slow.
+    /// Contents were sent.
     has_read: bool,
     /// What the last scan learned is not durable yet.
     is_unsynced: bool,
@@ -320,7 +319,7 @@ impl Session {
                     let delta = Delta::start(root, known, beside, id, want, (bases, start, hurry), tell);
                     self.deltas.insert(id, delta);
                 }
-                Action::Pull { id } => self.with_delta(id, Delta::pull),
+                Action::Pull { id } => self.with_delta(id, |delta| delta.pull()),
                 Action::Repair { id, level, values } => {
                     self.with_delta(id, |delta| delta.repair(level, values))
                 }
@@ -346,8 +345,8 @@ impl Session {
         self.holdings.get_or_insert_with(|| Arc::new(Holdings::new(tree()))).clone()
     }
 
-    fn with_delta(&self, id: ChangeId, order: impl FnOnce(&Delta)) {
-        if let Some(delta) = self.deltas.get(&id) {
+    fn with_delta(&mut self, id: ChangeId, order: impl FnOnce(&mut Delta)) {
+        if let Some(delta) = self.deltas.get_mut(&id) {
             order(delta);
         }
     }
@@ -423,8 +422,7 @@ impl Session {
                     self.pass.end(root, ending, &snapshot.source.tree, &snapshot.scanned, held);
                 }
                 if !ashore.once
-                    && std::mem::take(&mut self.has_read)
-                    && ashore.shadow.is_worth(self.traffic.is_slow())
+                    && self.is_worth_a_shadow(ashore)
                     && let Some(tree) = self.sender.destination_tree().cloned()
                 {
                     ashore.shadow.keep_soon(&self.root(), tree, &ashore.stop);
@@ -434,6 +432,12 @@ impl Session {
             }
             News::Ended { text, refused } => self.ended = Some((text, refused)),
         }
+    }
+
+    /// Without anything sent there is nothing new for a shadow, and no measure of the link: a busy machine makes
+    /// any look slow.
+    fn is_worth_a_shadow(&self, ashore: &Ashore) -> bool {
+        ashore.shadow.is_worth(self.has_read && self.traffic.is_slow())
     }
 
     fn load(&self, ashore: &Ashore, root_id: &RootId) -> Option<Tree> {
