@@ -9,6 +9,7 @@ use super::blocks::RangeSignature;
 use super::place::Place;
 use super::sieve::KnownBasis;
 use super::weak::WeakTable;
+use super::zeros::are_zeros;
 use crate::model::limits::GROUP_BYTES;
 
 /// Blocks compared at first at a predicted place, and at most at a time when all goes well.
@@ -154,6 +155,12 @@ impl<'a> Aligner<'a> {
             self.push(at, 0, window.len(), None);
             return std::mem::take(&mut self.pieces);
         };
+        if are_zeros(window) {
+            // They cost nothing, wherever they stand in a basis.
+            let end = self.give_up(window.len(), at, 0, is_last);
+            self.push(at, 0, end, None);
+            return std::mem::take(&mut self.pieces);
+        }
         let mut budget = 2 * window.len() + 64 * 1024;
         let mut n_matched = 0;
         let mut here = 0;

@@ -7,14 +7,14 @@
 use fastcdc::v2020::{Normalization, cut, select_masks};
 
 use super::cores::on_cores;
+use super::earlier::Equal;
+use super::entries::SPREAD_BYTES;
 use super::zeros::ZEROS;
-use crate::model::limits::{CHUNK_BYTES, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, FILE_BYTES, MIB};
+use crate::model::limits::{CHUNK_BYTES, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, FILE_BYTES};
 use crate::model::{ContentHash, Tag};
 
 /// Stored bytes of a chunk: its name, and its length.
 const ROW_BYTES: usize = 12;
-/// Chunks of so many bytes together are named on all cores.
-const SPREAD_BYTES: usize = MIB;
 
 /// One chunk of a content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +33,8 @@ impl ChunkMap {
     /// Computes the map of a content in memory.
     pub fn compute(bytes: &[u8]) -> Self {
         let mut cutter = Cutter::default();
-        cutter.update(bytes, 1, |_| None);
-        cutter.finish(|_| None)
+        cutter.update(bytes, 1, Equal::NONE);
+        cutter.finish(Equal::NONE)
     }
 
     /// The chunks with the offset of each.
@@ -90,16 +90,16 @@ pub(super) struct Cutter {
 }
 
 impl Cutter {
-    /// Takes the next bytes. `carried` knows the chunk at an offset, from another version of the content
-    /// whose bytes are equal there: it is neither cut nor named again.
-    pub(super) fn update(&mut self, bytes: &[u8], n_cores: usize, carried: impl Fn(u64) -> Option<Chunk>) {
+    /// Takes the next bytes, whose whole groups are hashed. What an earlier version has equal there is neither cut nor
+    /// named again; behind a chunk that stood elsewhere in it the next one is expected, and only named.
+    pub(super) fn update(&mut self, bytes: &[u8], n_cores: usize, equal: Equal) {
         let n_open = self.open.len();
         let n_taken = bytes.len().min(CHUNK_BYTES_MAX);
         let mut open = std::mem::take(&mut self.open);
         open.extend_from_slice(&bytes[..n_taken]);
         let mut here = 0;
         while here < n_open {
-            match self.cut_one(&open[here..], &carried) {
+            match self.cut_one(&open[here..], equal) {
                 Some(len) => here += len,
                 None => {
                     // All of the piece is in there: the longest chunk would have been cut.
@@ -109,25 +109,38 @@ impl Cutter {
                 }
             }
         }
-        let mut here = if n_open == 0 { 0 } else { here - n_open };
-        let mut unnamed: Vec<(usize, &[u8])> = Vec::new();
-        while let Some((len, chunk)) = self.next(&bytes[here..], &carried) {
-            if chunk.is_none() {
-                unnamed.push((self.chunks.len(), &bytes[here..here + len]));
-            }
-            self.push(chunk.unwrap_or(Chunk { tag: Tag([0; 8]), len: len as u32 }));
-            here += len;
-        }
-        self.name(&unnamed, n_cores);
+        let here = if n_open == 0 { 0 } else { here - n_open };
+        let here = here + self.cut_all(&bytes[here..], n_cores, equal);
         open.clear();
         open.extend_from_slice(&bytes[here..]);
         self.open = open;
     }
 
+    /// Cuts and names what ends for certain in `bytes`, and returns how many bytes that is.
+    fn cut_all(&mut self, bytes: &[u8], n_cores: usize, equal: Equal) -> usize {
+        let mut here = 0;
+        if equal.may_follow() {
+            // Each name tells what to expect next.
+            while let Some(len) = self.cut_one(&bytes[here..], equal) {
+                here += len;
+            }
+            return here;
+        }
+        let mut unnamed: Vec<(usize, &[u8])> = Vec::new();
+        while bytes.len() - here >= CHUNK_BYTES_MAX {
+            let len = cut_len(&bytes[here..]);
+            unnamed.push((self.chunks.len(), &bytes[here..here + len]));
+            self.push(Chunk { tag: Tag([0; 8]), len: len as u32 });
+            here += len;
+        }
+        self.name(&unnamed, n_cores);
+        here
+    }
+
     /// Takes `len` zeros: once a chunk begins among them, all that follow have one length and one name.
     pub(super) fn zeros(&mut self, len: u64) {
         let head = len.min(2 * CHUNK_BYTES_MAX as u64);
-        self.update(&ZEROS[..head as usize], 1, |_| None);
+        self.update(&ZEROS[..head as usize], 1, Equal::NONE);
         let mut left = self.open.len() as u64 + (len - head);
         if len > head {
             let chunk = named(&ZEROS[..cut_len(&ZEROS)]);
@@ -140,12 +153,12 @@ impl Cutter {
     }
 
     /// Ends the content.
-    pub(super) fn finish(mut self, carried: impl Fn(u64) -> Option<Chunk>) -> ChunkMap {
+    pub(super) fn finish(mut self, equal: Equal) -> ChunkMap {
         let open = std::mem::take(&mut self.open);
         let mut here = 0;
         while here < open.len() {
-            let chunk = carried(self.at).filter(|chunk| chunk.len as usize <= open.len() - here);
-            let chunk = chunk.unwrap_or_else(|| named(&open[here..here + cut_len(&open[here..])]));
+            let left = &open[here..];
+            let chunk = self.known(left, equal).unwrap_or_else(|| named(&left[..cut_len(left)]));
             here += chunk.len as usize;
             self.push(chunk);
         }
@@ -153,18 +166,24 @@ impl Cutter {
     }
 
     /// Cuts and names the first chunk of `bytes`, if it ends for certain in there.
-    fn cut_one(&mut self, bytes: &[u8], carried: &impl Fn(u64) -> Option<Chunk>) -> Option<usize> {
-        let (len, chunk) = self.next(bytes, carried)?;
-        self.push(chunk.unwrap_or_else(|| named(&bytes[..len])));
-        Some(len)
+    fn cut_one(&mut self, bytes: &[u8], equal: Equal) -> Option<usize> {
+        let cut = || (bytes.len() >= CHUNK_BYTES_MAX).then(|| named(&bytes[..cut_len(bytes)]));
+        let chunk = self.known(bytes, equal).or_else(cut)?;
+        self.push(chunk);
+        Some(chunk.len as usize)
     }
 
-    /// Length of the next chunk, and the chunk when it is carried over.
-    fn next(&self, bytes: &[u8], carried: &impl Fn(u64) -> Option<Chunk>) -> Option<(usize, Option<Chunk>)> {
-        if let Some(chunk) = carried(self.at).filter(|chunk| chunk.len as usize <= bytes.len()) {
-            return Some((chunk.len as usize, Some(chunk)));
+    /// The next chunk, if the earlier version tells it: one that stayed, or the one that followed the last.
+    fn known(&self, bytes: &[u8], equal: Equal) -> Option<Chunk> {
+        let fits = |chunk: &Chunk| chunk.len as usize <= bytes.len();
+        if let Some(carried) = equal.chunk(self.at).filter(fits) {
+            return Some(carried);
         }
-        (bytes.len() >= CHUNK_BYTES_MAX).then(|| (cut_len(bytes), None))
+        // Two that were neighbours there already: where edits are dense, expecting costs more than it saves.
+        let (before, last) = (self.chunks.iter().rev().nth(1)?, self.chunks.last()?);
+        equal.after(before.tag).filter(|neighbour| neighbour == last)?;
+        let expected = equal.after(last.tag).filter(fits)?;
+        (named(&bytes[..expected.len as usize]) == expected).then_some(expected)
     }
 
     fn push(&mut self, chunk: Chunk) {
@@ -206,6 +225,9 @@ fn cut_len(bytes: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delta::earlier::Earlier;
+    use crate::delta::groups::GroupTree;
+    use crate::model::limits::MIB;
 
     fn noise(size: usize, seed: u64) -> Vec<u8> {
         let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
@@ -226,8 +248,8 @@ mod tests {
             assert_eq!(whole.iter().map(|(_, chunk)| chunk.len as usize).sum::<usize>(), size);
             for piece_bytes in [999, CHUNK_BYTES_MAX - 1, CHUNK_BYTES_MAX, MIB + 5] {
                 let mut cutter = Cutter::default();
-                bytes.chunks(piece_bytes).for_each(|piece| cutter.update(piece, 2, |_| None));
-                assert_eq!(cutter.finish(|_| None), whole, "{size} bytes in pieces of {piece_bytes}");
+                bytes.chunks(piece_bytes).for_each(|piece| cutter.update(piece, 2, Equal::NONE));
+                assert_eq!(cutter.finish(Equal::NONE), whole, "{size} bytes in pieces of {piece_bytes}");
             }
             for (at, chunk) in whole.iter() {
                 let bytes = &bytes[at as usize..at as usize + chunk.len as usize];
@@ -248,13 +270,28 @@ mod tests {
     #[test]
     fn carried_chunks_are_taken_as_they_are() {
         let bytes = noise(2 * MIB, 3);
-        let whole = ChunkMap::compute(&bytes);
-        let held: Vec<(u64, Chunk)> = whole.iter().collect();
-        let carried = |at: u64| held.iter().find(|(start, _)| *start == at).map(|(_, chunk)| *chunk);
+        let (whole, groups) = (ChunkMap::compute(&bytes), GroupTree::compute(&bytes).unwrap());
+        let earlier = Earlier::new(groups.clone(), None, Some(whole.clone()));
+        let equal = Equal { earlier: Some(&earlier), values: groups.values() };
         let mut cutter = Cutter::default();
         // None of these bytes would give these chunks.
-        noise(2 * MIB, 4).chunks(100_000).for_each(|piece| cutter.update(piece, 2, carried));
-        assert_eq!(cutter.finish(carried), whole);
+        noise(2 * MIB, 4).chunks(100_000).for_each(|piece| cutter.update(piece, 2, equal));
+        assert_eq!(cutter.finish(equal), whole);
+    }
+
+    #[test]
+    fn chunks_that_moved_are_followed_and_are_those_of_a_fresh_cut() {
+        let old = noise(3 * MIB, 6);
+        let groups = GroupTree::compute(&old).unwrap();
+        let earlier = Earlier::new(groups, None, Some(ChunkMap::compute(&old)));
+        let equal = Equal { earlier: Some(&earlier), values: &[] };
+        let moved = [&old[2 * MIB..], b"moved", &old[..2 * MIB]].concat();
+        let inserts = old.chunks(300_000).flat_map(|piece| [piece, b"insert"].concat()).collect();
+        for new in [moved, inserts, [&old[..], &noise(MIB, 7)].concat(), old[9..].to_vec()] {
+            let mut cutter = Cutter::default();
+            new.chunks(MIB + 7).for_each(|piece| cutter.update(piece, 2, equal));
+            assert_eq!(cutter.finish(equal), ChunkMap::compute(&new));
+        }
     }
 
     #[test]

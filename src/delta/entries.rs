@@ -3,17 +3,14 @@
 //! Where a pass takes groups by their values alone, entries come from the earlier version's signature; blocks that
 //! reach across the border of such groups are read at the end. Units of eight blocks, as `fast_rsync` hashes them.
 
-use blake3::hazmat::ChainingValue;
 use std::ops::Range;
 
 use super::blocks::{BlockSignature, KEPT_STRONG_BYTES, LANES, entries_of, entry_bytes};
-use super::chunks::{Chunk, ChunkMap};
 use super::cores::on_cores;
-use super::groups::GroupTree;
+use super::earlier::Equal;
 use super::zeros::ZEROS;
-use crate::model::limits::{GROUP_BYTES, MIB};
+use crate::model::limits::MIB;
 
-const GROUP: u64 = GROUP_BYTES as u64;
 /// Entries of so many bytes and more are made by all cores.
 pub(super) const SPREAD_BYTES: usize = MIB;
 /// Bytes that are read for the sake of a signature at most; where more are not seen, there is none.
@@ -24,27 +21,6 @@ const UNIT_ENTRIES: usize = LANES * entry_bytes(KEPT_STRONG_BYTES);
 /// Reads a range of the content, whole; `false` when it cannot.
 pub type Reread<'r> = dyn FnMut(u64, &mut [u8]) -> bool + 'r;
 
-/// What is known of an earlier version of a content, as far as it is kept.
-pub struct Earlier {
-    groups: GroupTree,
-    signature: Option<BlockSignature>,
-    chunks: Vec<(u64, Chunk)>,
-}
-
-impl Earlier {
-    pub fn new(groups: GroupTree, signature: Option<BlockSignature>, chunks: Option<ChunkMap>) -> Self {
-        let chunks = chunks.map(|map| map.iter().collect()).unwrap_or_default();
-        Self { groups, signature, chunks }
-    }
-}
-
-/// Which groups are those of an earlier version.
-#[derive(Clone, Copy)]
-pub(super) struct Equal<'a> {
-    pub earlier: Option<&'a Earlier>,
-    pub values: &'a [ChainingValue],
-}
-
 /// The entries so far, and the blocks that do not fill all lanes yet.
 pub(super) struct Blocks {
     block_bytes: u32,
@@ -54,31 +30,6 @@ pub(super) struct Blocks {
     is_unseen: bool,
     /// Units whose entries are not known: not all of their bytes were seen.
     unseen: Vec<Range<usize>>,
-}
-
-impl Equal<'_> {
-    /// Whether all groups that a range touches are hashed, and equal to those of the earlier version.
-    fn holds(&self, start: u64, len: u64) -> bool {
-        let Some(earlier) = self.earlier else { return false };
-        let groups = (start / GROUP) as usize..(start + len).div_ceil(GROUP) as usize;
-        match (self.values.get(groups.clone()), earlier.groups.values().get(groups)) {
-            (Some(own), Some(held)) => own == held,
-            _ => false,
-        }
-    }
-
-    /// Whether the last whole groups, of so many bytes, are equal.
-    pub fn holds_last(&self, len: u64) -> bool {
-        let end = self.values.len() as u64 * GROUP;
-        self.holds(end.saturating_sub(len), len.min(end))
-    }
-
-    /// The chunk of the earlier version that starts at an offset, if its bytes are equal.
-    pub fn chunk(&self, at: u64) -> Option<Chunk> {
-        let chunks = &self.earlier?.chunks;
-        let (start, chunk) = chunks[chunks.partition_point(|(start, _)| *start < at)..].first()?;
-        (*start == at && self.holds(at, u64::from(chunk.len))).then_some(*chunk)
-    }
 }
 
 impl Blocks {

@@ -8,19 +8,21 @@
 use blake3::Hasher;
 use blake3::hazmat::{ChainingValue, HasherExt};
 
-pub use super::entries::{Earlier, Reread};
+pub use super::earlier::Earlier;
+pub use super::entries::Reread;
 
 use super::blocks::{BlockSignature, block_bytes_for};
 use super::chunks::{ChunkMap, Cutter};
 use super::cores::{both, n_cores, on_cores};
-use super::entries::{Blocks, Equal, SPREAD_BYTES, n_units, share};
+use super::earlier::Equal;
+use super::entries::{Blocks, SPREAD_BYTES, n_units, share};
 use super::groups::{GroupTree, group_value};
 use super::zeros::ZEROS;
 use crate::model::ContentHash;
 use crate::model::limits::{GIB, GROUP_BYTES, PACK_FILE_BYTES};
 
 const GROUP: u64 = GROUP_BYTES as u64;
-/// Contents up to here are signed by a receiver: 82 MB of entries, held while one comes in.
+/// Contents up to here are signed by a receiver: 42 MB of entries, held while one comes in.
 const SIGNED_BYTES: u64 = 16 * GIB;
 
 /// What is known of a content after one pass over it.
@@ -247,7 +249,7 @@ impl Kept {
         let is_worth = n_cores > 1 && bytes.len() >= SPREAD_BYTES && is_new;
         // One core cuts chunks meanwhile.
         let block_cores = (n_cores - 1).max(1);
-        let cut = || cutter.update(bytes, n_cores, |at| equal.chunk(at));
+        let cut = || cutter.update(bytes, n_cores, equal);
         both(is_worth, || blocks.update(bytes, block_cores, equal), cut);
     }
 
@@ -270,7 +272,7 @@ impl Kept {
         reread: &mut Reread,
     ) -> (Option<BlockSignature>, Option<ChunkMap>) {
         let equal = Equal { earlier: self.earlier.as_ref(), values };
-        let chunks = self.cutter.map(|cutter| cutter.finish(|at| equal.chunk(at)));
+        let chunks = self.cutter.map(|cutter| cutter.finish(equal));
         (self.blocks.finish(size, reread), chunks)
     }
 }

@@ -12,6 +12,7 @@ pub mod blocks;
 pub mod chunks;
 mod cores;
 mod dense;
+mod earlier;
 mod entries;
 pub mod find;
 mod frames;
