@@ -83,14 +83,9 @@ impl Indexer {
         Self { size: 0, values: Vec::new(), group: Hasher::new(), group_bytes: 0, kept: None }
     }
 
-    /// Goes on, as [`Indexer::signing`], behind whole groups of which only the values are known.
-    pub fn resume(values: Vec<ChainingValue>, expected_size: u64) -> Self {
-        let size = values.len() as u64 * GROUP;
-        let mut indexer = Self { size, values, ..Self::signing(expected_size, None) };
-        if let Some(kept) = &mut indexer.kept {
-            kept.skip(size, &indexer.values);
-        }
-        indexer
+    /// Goes on behind whole groups of which only the values are known; for hash and group tree alone.
+    pub fn resume(values: Vec<ChainingValue>) -> Self {
+        Self { size: values.len() as u64 * GROUP, values, ..Self::hash_only() }
     }
 
     /// Values of the whole groups so far, but for the one that [`Indexer::open_value`] gives.
@@ -361,8 +356,8 @@ mod tests {
     #[test]
     fn without_what_was_not_seen_there_is_no_signature() {
         let bytes = content(3 * GROUP_BYTES);
-        let mut indexer =
-            Indexer::resume(GroupTree::compute(&bytes).unwrap().values()[..1].to_vec(), bytes.len() as u64);
+        let mut indexer = Indexer::signing(bytes.len() as u64, None);
+        indexer.carry(&GroupTree::compute(&bytes).unwrap().values()[..1], GROUP);
         indexer.update(&bytes[GROUP_BYTES..]);
         let index = indexer.finish();
         assert_eq!((index.hash, index.signature), (ContentHash::of(&bytes), None));

@@ -95,7 +95,7 @@ impl Filling {
         if n < rest.len() {
             return Err(GONE);
         }
-        let mut indexer = Indexer::resume(values, self.size);
+        let mut indexer = Indexer::resume(values);
         indexer.update(&rest);
         (self.indexer, self.at) = (Some(indexer), start);
         Ok(())

@@ -252,7 +252,7 @@ impl<'d> Mount<'d> {
         if !is_mounted {
             println!("skipped: needs root, to mount a file system");
         }
-        is_mounted.then_some(Self(at))
+        is_mounted.then(|| Self(at))
     }
 }
 

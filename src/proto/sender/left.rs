@@ -45,7 +45,7 @@ impl Sender {
 
     /// What the destination can keep, as it said; everything, before it did.
     pub fn kept(&self) -> Kept {
-        super::kept(&self.keeps)
+        super::source::kept(&self.keeps)
     }
 }
 

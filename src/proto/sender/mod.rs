@@ -14,15 +14,15 @@ mod names;
 mod partials;
 mod pass;
 mod send;
+mod source;
 mod transfer;
 
 pub use act::{Action, Ask, DeltaFrame, Ending, KnownBasis, News, Source, Unready, Want};
 
 use crate::model::limits::*;
-use crate::model::{ContentHash, Leaf, Node, RelPath, Tree};
+use crate::model::{ContentHash, Leaf, RelPath, Tree};
 use crate::plan::change::Change;
-use crate::plan::project::{Kept, left_out, project};
-use crate::plan::scope::{Scope, Verdict};
+use crate::plan::scope::Scope;
 use crate::proto::message::*;
 use compare::Walk;
 use names::Asking;
@@ -264,50 +264,6 @@ impl Sender {
         self.acknowledged.as_ref()
     }
 
-    /// The source was scanned, or scanned again; each scan ends with `InStep` once more.
-    pub fn source(&mut self, source: Source, now_ms: u64) {
-        self.now_ms = now_ms;
-        self.scanned = Some(source);
-        self.awaits_source = false;
-        self.told = None;
-        self.project();
-        self.load_acknowledged();
-        self.move_on();
-    }
-
-    /// Takes the source as the destination can keep it.
-    fn project(&mut self) {
-        let Some(scanned) = &self.scanned else { return };
-        let mut source = scanned.clone();
-        self.left_out = left_out(&source.tree, &kept(&self.keeps));
-        source.tree = project(&source.tree, &kept(&self.keeps));
-        self.set_aside.retain(|path, leaf| {
-            leaf.is_none() || leaf.as_ref() == source.tree.get(path).and_then(Node::as_leaf)
-        });
-        source.untouched.extend(self.set_aside.keys().cloned());
-        self.source = Some(source);
-        self.replan = true;
-    }
-
-    /// What the cache holds for this destination, if anything.
-    pub fn acknowledged(&mut self, tree: Option<Tree>, now_ms: u64) {
-        self.now_ms = now_ms;
-        // Of another scope: what is out of this one would look deleted. The source itself is in scope.
-        let source = self.source.as_ref().map(|source| source.tree.root());
-        let is_source = |tree: &Tree| source.is_some_and(|source| tree.root().has_same_entries(source));
-        self.acknowledged = tree.filter(|tree| is_source(tree) || self.is_in_scope(tree));
-        self.has_loaded = true;
-        self.move_on();
-    }
-
-    fn is_in_scope(&self, tree: &Tree) -> bool {
-        let mut is_in_scope = true;
-        tree.for_each(&mut |path, node| {
-            is_in_scope &= self.config.scope.verdict(path, node.as_dir().is_some()) == Verdict::Take;
-        });
-        is_in_scope
-    }
-
     /// Takes a message.
     ///
     /// # Errors
@@ -425,8 +381,4 @@ impl Sender {
         self.next_id += 1;
         self.next_id - 1
     }
-}
-
-fn kept(keeps: &Keeps) -> Kept {
-    Kept { time_step_ns: keeps.time_step_ns, mode_mask: keeps.mode_mask, symlinks: keeps.symlinks }
 }

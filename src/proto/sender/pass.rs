@@ -53,16 +53,6 @@ impl Sender {
         }
     }
 
-    /// Names what the destination cannot hold, each once.
-    fn name_left_out(&mut self) {
-        self.named_left_out.retain(|path| self.left_out.contains(path));
-        for path in self.left_out.clone() {
-            if self.named_left_out.insert(path.clone()) {
-                self.tell(News::Refused { path, why: Refusal::KindUnfit });
-            }
-        }
-    }
-
     /// What the receiver could not read may stand there though no tree tells of it: it walks once more.
     fn look_again(&mut self) {
         self.has_looked_again = true;
