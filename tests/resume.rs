@@ -7,7 +7,7 @@ mod faults;
 #[path = "resume/relay.rs"]
 mod relay;
 
-use faults::{DEADLINE, Rng, Running, Yard, free_port, number};
+use faults::{Rng, Running, Yard, free_port, number};
 use relay::{Cut, Relay};
 use std::path::Path;
 
@@ -40,6 +40,16 @@ fn push(yard: &Yard, relay: &Relay) -> Running {
 fn read_bytes(of: &Running) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{}/io", of.child.id())).ok()?;
     text.lines().find_map(|line| line.strip_prefix("rchar: "))?.trim().parse().ok()
+}
+
+/// Waits until a process reads nothing more.
+fn stands_still(running: &Running) {
+    let until = std::time::Instant::now() + faults::deadline();
+    let mut before = None;
+    while before != Some(read_bytes(running)) && std::time::Instant::now() < until {
+        before = Some(read_bytes(running));
+        std::thread::sleep(std::time::Duration::from_millis(250));
+    }
 }
 
 /// Bytes of the one transfer that lie in the stage.
@@ -88,7 +98,7 @@ impl Cutter {
         };
         self.relay.arm(at, hold);
         let mut client = push(&self.yard, &self.relay);
-        assert!(self.relay.was_cut(DEADLINE), "{what}: {}", client.said());
+        assert!(self.relay.was_cut(faults::deadline()), "{what}: {}", client.said());
         let before = self.relay.up_bytes();
         // Bytes that the receiver had, as far as can be told from here, and what may be in flight beside.
         let (mut had, mut in_flight) = (at, IN_FLIGHT);
@@ -106,6 +116,8 @@ impl Cutter {
             Fault::Client => {
                 client.kill();
                 self.relay.release();
+                // What was under way is read first, so that it is not taken for reading again.
+                stands_still(&self.server);
                 client = push(&self.yard, &self.relay);
             }
         }
