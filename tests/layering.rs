@@ -31,7 +31,7 @@ const SIDEWAYS: [(&str, &[&str]); 3] = [
 ];
 
 /// Outside crates and the only places that may name them: folders end in a slash.
-const OWNERS: [(&str, &[&str]); 18] = [
+const OWNERS: [(&str, &[&str]); 19] = [
     ("aws_lc_rs", &["net/"]),
     ("bincode", &["proto/frame.rs"]),
     ("clap", TOP),
@@ -46,6 +46,7 @@ const OWNERS: [(&str, &[&str]); 18] = [
     ("landlock", &["disk/sandbox.rs"]),
     ("rustls", &["net/"]),
     ("serde_json", &["cli/json.rs"]),
+    ("socket2", &["net/unsent.rs"]),
     ("tokio", &["net/", "watch/", "client/", "server/", "cli/", "main.rs"]),
     ("tokio_rustls", &["net/"]),
     ("tracing_subscriber", TOP),

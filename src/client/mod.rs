@@ -21,6 +21,7 @@ mod shadow;
 mod source;
 pub mod status;
 mod teller;
+mod turns;
 
 use crate::disk::Root;
 use crate::net::{Identity, Places, Secret, pace::Rate};

@@ -11,6 +11,7 @@ use super::event::{Event, Report};
 use super::pass::Pass;
 use super::shadow::Shadow;
 use super::source::{Failure, Snapshot, SourceThread};
+use super::turns::Turns;
 use crate::disk::Root;
 use crate::model::Tree;
 use crate::model::limits::PARTIAL_BYTES;
@@ -109,6 +110,7 @@ pub async fn send(ashore: &mut Ashore, sender: Sender, connection: Connection) -
         sender,
         outbox: Outbox::new(writer),
         deltas: BTreeMap::new(),
+        turns: Turns::default(),
         delta_tell,
         readers: Readers::start(&ashore.known, &batch_tell),
         pass: Pass::new(ashore.events, traffic.clone(), started),
@@ -162,6 +164,7 @@ struct Session {
     sender: Sender,
     outbox: Outbox<Up>,
     deltas: BTreeMap<ChangeId, Delta>,
+    turns: Turns,
     delta_tell: mpsc::UnboundedSender<(ChangeId, DeltaNews)>,
     readers: Readers,
     pass: Pass,
@@ -201,6 +204,7 @@ impl Session {
         ashore.source.snapshots.mark_changed();
         loop {
             self.act(ashore);
+            self.take_turns(ashore);
             if let Some((text, refused)) = self.ended.take() {
                 return refused.map_or(End::Broken(text.clone()), |code| End::Refused { text, code });
             }
@@ -248,7 +252,7 @@ impl Session {
                     self.pass.leant_on(&results);
                     self.sender.batch_read(batch, results, now_ms);
                 }
-                Some((id, news)) = deltas_told.recv(), if !self.outbox.is_full() => self.delta_news(id, news),
+                Some((id, news)) = deltas_told.recv() => self.turns.told(id, news),
                 () = self.outbox.has_room(), if self.outbox.is_full() => {}
                 () = tokio::time::sleep_until(count_at.unwrap_or(tick_at).into()), if count_at.is_some() => {}
                 () = tokio::time::sleep_until(tick_at.into()) => {
@@ -263,6 +267,14 @@ impl Session {
     fn count_behind(&self, ashore: &mut Ashore) -> Option<Instant> {
         let source = self.snapshot.as_ref().map(|snapshot| &snapshot.source);
         if ashore.once { None } else { ashore.backlog.look(&self.sender, source, ashore.events) }
+    }
+
+    /// Hears what deltas told, frames as far as the link has room for them.
+    fn take_turns(&mut self, ashore: &Ashore) {
+        while let Some((id, news)) = self.turns.next(!self.outbox.is_full(), |id| self.sender.left_of(id)) {
+            self.delta_news(id, news);
+            self.act(ashore);
+        }
     }
 
     fn delta_news(&mut self, id: ChangeId, news: DeltaNews) {

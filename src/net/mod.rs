@@ -26,6 +26,7 @@ pub mod ticket;
 pub mod tls;
 pub mod traffic;
 pub mod trust;
+mod unsent;
 
 pub use destination::Destination;
 pub use endpoint::Endpoint;

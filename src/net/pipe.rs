@@ -18,6 +18,7 @@ use super::segment::{SegmentReader, SegmentWriter};
 use super::tls::{self, ServerTls, TlsError};
 use super::traffic::{Counted, Traffic};
 use super::trust::ClientTrust;
+use super::unsent::Unsent;
 use crate::model::limits::SILENCE_MS;
 
 /// Keeps up with 100 MB/s a core.
@@ -36,6 +37,7 @@ pub struct Pipe {
     /// Counts what goes through the segments made of this pipe.
     pub traffic: Arc<Traffic>,
     stores_all: bool,
+    unsent: Option<Unsent>,
 }
 
 /// A pipe could not be had. Class: session.
@@ -86,6 +88,7 @@ impl Pipe {
             peer,
             traffic: Arc::default(),
             stores_all: false,
+            unsent: None,
         }
     }
 
@@ -116,11 +119,11 @@ impl Pipe {
                 connected.map_err(|source| PipeError::Connect { address: address.clone(), source })?
             }
         };
-        set_options(&stream);
+        let unsent = set_options(&stream);
         let traffic = Arc::new(Traffic::default());
         traffic.set_round_trip(began.elapsed());
         let (stream, key) = tls::connect(Counted::new(stream, traffic.clone()), trust).await?;
-        Ok((Self::over_tls(stream, address, traffic), key))
+        Ok((Self { unsent, ..Self::over_tls(stream, address, traffic) }, key))
     }
 
     /// Makes a connection secure that a client opened; gives the key that the client proved.
@@ -133,10 +136,10 @@ impl Pipe {
     /// Dropped in the middle, the connection is closed.
     pub async fn accept(stream: TcpStream, server_tls: &ServerTls) -> Result<(Self, PublicKey), TlsError> {
         let peer = stream.peer_addr().map_or_else(|_| "a client".to_string(), |address| address.to_string());
-        set_options(&stream);
+        let unsent = set_options(&stream);
         let traffic = Arc::new(Traffic::default());
         let (stream, key) = tls::accept(Counted::new(stream, traffic.clone()), server_tls, &peer).await?;
-        Ok((Self::over_tls(stream, peer, traffic), key))
+        Ok((Self { unsent, ..Self::over_tls(stream, peer, traffic) }, key))
     }
 
     fn over_tls<S>(stream: S, peer: String, traffic: Arc<Traffic>) -> Self
@@ -165,14 +168,15 @@ impl Pipe {
     /// Makes segments of this pipe. Prefaces and frames go through them.
     pub fn into_segments(self, sending: Sending) -> (SegmentReader, SegmentWriter) {
         let level = if self.stores_all { None } else { sending.level };
+        let pace = sending.limit.map(Pace::new);
         let writer =
-            SegmentWriter::new(self.writer, self.traffic.clone(), level, sending.limit.map(Pace::new));
+            SegmentWriter::new(self.writer, self.traffic.clone(), level, pace).with_unsent(self.unsent);
         (SegmentReader::new(self.reader, self.traffic), writer)
     }
 }
 
 /// Sets what a busy and fragile link needs. A refusal costs only speed or an earlier notice.
-fn set_options(stream: &TcpStream) {
+fn set_options(stream: &TcpStream) -> Option<Unsent> {
     // Records are made whole by the writer; holding back a short one only costs time.
     if let Err(error) = rustix::net::sockopt::set_tcp_nodelay(stream, true) {
         tracing::debug!(%error, "TCP_NODELAY was refused");
@@ -180,6 +184,7 @@ fn set_options(stream: &TcpStream) {
     if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(stream, SILENCE_MS as u32) {
         tracing::debug!(%error, "TCP_USER_TIMEOUT was refused");
     }
+    Unsent::of(stream)
 }
 
 // sshd gives its child a socket or two pipes, and those can be waited for. A thread that waits in

@@ -19,6 +19,7 @@ use super::preface::{self, PrefaceError};
 use super::pressure::{Effort, Pressure};
 use super::squeeze::{Expander, Squeezer};
 use super::traffic::Traffic;
+use super::unsent::Unsent;
 use crate::model::limits::{GREETING_BYTES, SEGMENT_BYTES};
 use crate::proto::frame::encode;
 use crate::proto::message::{Down, Refuse, VERSION};
@@ -82,6 +83,8 @@ pub struct SegmentWriter {
     /// `None`: everything is stored.
     pressure: Option<Pressure>,
     squeezer: Option<Squeezer>,
+    /// Of a TCP connection.
+    unsent: Option<Unsent>,
     out: Vec<u8>,
 }
 
@@ -89,7 +92,12 @@ impl SegmentWriter {
     /// Writes to `sink`; `level` is zstd's at the start, `None` stores everything.
     pub(super) fn new(sink: Sink, traffic: Arc<Traffic>, level: Option<i32>, pace: Option<Pace>) -> Self {
         let pressure = level.map(|level| Pressure::new(Effort::of_level(level)));
-        Self { sink, traffic, pace, pressure, squeezer: None, out: Vec::new() }
+        Self { sink, traffic, pace, pressure, squeezer: None, unsent: None, out: Vec::new() }
+    }
+
+    /// Lets the system hold back no more than the link takes in a moment.
+    pub(super) fn with_unsent(self, unsent: Option<Unsent>) -> Self {
+        Self { unsent, ..self }
     }
 
     /// Puts our preface at the head of what is sent next: it travels with the greeting.
@@ -136,6 +144,9 @@ impl SegmentWriter {
         }
         if let Some(rate) = pressure.rate() {
             self.traffic.set_rate(rate);
+            if let Some(unsent) = &mut self.unsent {
+                unsent.follow(rate);
+            }
         }
     }
 
@@ -148,7 +159,13 @@ impl SegmentWriter {
     /// Not cancel safe, as [`Self::write`].
     pub async fn flush(&mut self) -> io::Result<()> {
         self.send(self.out.len()).await?;
-        self.sink.flush().await
+        // TLS takes 64 KiB without a word: that the link is slow often shows here alone.
+        let began = Instant::now();
+        self.sink.flush().await?;
+        if let Some(pressure) = &mut self.pressure {
+            pressure.sent(0, began.elapsed());
+        }
+        Ok(())
     }
 
     /// Flushes and says that nothing will follow: the reader over there sees a clean end.
@@ -206,6 +223,7 @@ impl SegmentWriter {
             Some(squeezer) => squeezer,
             None => Squeezer::new(level)?,
         };
+        let began = Instant::now();
         let worked = if level <= IN_PLACE_LEVEL {
             put_frames(&mut self.out, &mut squeezer, frames)?
         } else {
@@ -218,7 +236,7 @@ impl SegmentWriter {
             (worked, self.out, squeezer) = work.await.map_err(io::Error::other)?;
             worked?
         };
-        pressure.squeezed(worked.plain, worked.shrunk, worked.time);
+        pressure.squeezed(worked.plain, worked.shrunk, worked.time, began.elapsed());
         self.squeezer = Some(squeezer);
         Ok(())
     }

@@ -130,6 +130,11 @@ impl Sender {
             && will_be != self.acknowledged.as_ref().and_then(leaf)
     }
 
+    /// Target bytes that are left of a transfer; none of one that is over.
+    pub fn left_of(&self, id: ChangeId) -> u64 {
+        self.streams.get(&id).map_or(0, Stream::left)
+    }
+
     /// A frame of a delta was computed.
     pub fn frame(&mut self, id: ChangeId, frame: DeltaFrame, now_ms: u64) {
         self.now_ms = now_ms;
