@@ -160,9 +160,12 @@ impl Case {
 fn a_store_that_is_harmed_on_either_side_is_made_again_and_said_once() {
     let mut rng = Rng::seeded("state, stores");
     let mut case = Case::new(&mut rng);
+    // A few bytes may lie where nobody looks before a later case: then it is said there.
+    let mut is_unsaid = [false; 2];
     for round in 0..number("STRAIT_ROUNDS", 1) {
         for (n, harm) in HARMS.into_iter().enumerate() {
-            let side = ["client", "server"][(n + round) % 2];
+            let of = (n + round) % 2;
+            let side = ["client", "server"][of];
             let what = format!("round {round}, {harm:?}, {side}");
             let dir = match side {
                 "client" => case.yard.path.join("home"),
@@ -177,8 +180,11 @@ fn a_store_that_is_harmed_on_either_side_is_made_again_and_said_once() {
             let by_server = n_rebuilt(&case.server.said());
             let (harmed, other) =
                 if side == "client" { (by_client, by_server) } else { (by_server, by_client) };
-            assert!(harmed <= 1 && other == 0, "{what}: said {harmed} and {other} times");
+            let most_of_other = usize::from(is_unsaid[1 - of]);
+            assert!(harmed <= 1 && other <= most_of_other, "{what}: said {harmed} and {other} times");
             assert!(harmed == 1 || !harm.is_plain(), "{what}: not said");
+            is_unsaid[1 - of] &= other == 0;
+            is_unsaid[of] = harmed == 0;
         }
     }
 }

@@ -27,6 +27,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> Outcome {
     if say.trace {
         trace_to_stderr();
     }
+    be_quiet_about_damage();
     // One for the whole process, so that tasks and threads of the programs may keep it.
     let reporter: &'static Reporter = Box::leak(Box::new(Reporter::new(say)));
     let outcome = match command {
@@ -47,6 +48,16 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> Outcome {
     };
     reporter.finish(outcome);
     outcome
+}
+
+/// A panic that means a damaged store is told as an event; all others are shown as ever.
+fn be_quiet_about_damage() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !crate::store::is_guarded() {
+            usual(panic);
+        }
+    }));
 }
 
 /// Shows the programs' own trace, for whoever looks for a fault.

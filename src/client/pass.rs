@@ -57,23 +57,22 @@ impl Pass {
         self.summary.planned = Some(n_changes);
     }
 
-    /// A plan was drawn for a destination that holds `have`.
-    pub fn planned(&mut self, changes: &[Change], content_bytes: u64, have: Option<&Tree>) {
-        self.note_removals(changes, have);
+    /// A plan was drawn: so many changes, files among them, and bytes of these.
+    pub fn planned(&mut self, n_changes: u64, n_files: u64, content_bytes: u64) {
         if !self.has_work {
-            self.has_work = !changes.is_empty();
+            self.has_work = n_changes > 0;
             if self.summary.elapsed_ms > 0 {
                 self.started = Instant::now();
             }
         }
-        let n_files = changes.iter().filter(|change| matches!(change, Change::File { .. })).count() as u64;
         self.progress.files_total = self.progress.files_done + n_files;
         self.progress.content_total = self.progress.content_done + content_bytes;
         self.tell();
     }
 
-    fn note_removals(&mut self, changes: &[Change], have: Option<&Tree>) {
-        if !changes.iter().any(|change| matches!(change, Change::Remove { .. })) {
+    /// Notes what these changes are going to remove from what the destination holds.
+    pub fn note_removals(&mut self, changes: &[Change], have: Option<&Tree>) {
+        if changes.is_empty() {
             return;
         }
         let mut tree = have.cloned().unwrap_or_default();

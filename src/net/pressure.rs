@@ -104,6 +104,7 @@ struct Stretch {
 #[derive(Debug)]
 pub(super) struct Pressure {
     effort: Effort,
+    is_near: bool,
     stretch: Stretch,
     /// Bytes on the wire, and the time they took and waited, since the link last was a hindrance.
     free_wire: u64,
@@ -122,9 +123,12 @@ pub(super) struct Pressure {
 }
 
 impl Pressure {
-    pub(super) fn new(effort: Effort) -> Self {
+    /// Begins with an effort. To a peer that is `near` the link is taken to be fast: what the writer waits for
+    /// there is the peer, whose disk no squeezing helps.
+    pub(super) fn new(effort: Effort, is_near: bool) -> Self {
         Self {
             effort,
+            is_near,
             stretch: Stretch::default(),
             free_wire: 0,
             free_busy: Duration::ZERO,
@@ -145,7 +149,7 @@ impl Pressure {
 
     /// Bytes a second that the link takes, once that was seen.
     pub(super) fn rate(&self) -> Option<u64> {
-        (self.rate > 0.0).then_some(self.rate as u64)
+        (self.rate > 0.0 && !self.is_near).then_some(self.rate as u64)
     }
 
     /// So many bytes of frames were taken in.
@@ -242,7 +246,8 @@ impl Pressure {
             let kept = if **effort == self.effort { KEPT_SHARE } else { 1.0 };
             self.work_s * effort.work() <= most_s * kept
         };
-        *Effort::ALL.iter().rev().find(fits).unwrap_or(&Effort::None).max(&Effort::Least)
+        let fit = *Effort::ALL.iter().rev().find(fits).unwrap_or(&Effort::None).max(&Effort::Least);
+        if self.is_near { fit.min(Effort::Usual) } else { fit }
     }
 }
 
@@ -253,7 +258,7 @@ mod tests {
     /// Sends text through a link of so many bytes a second, `n` stretches, on a processor that takes so
     /// many nanoseconds for a byte at the usual effort; gives the effort of each stretch.
     fn efforts(rate: f64, work_ns: f64, n: usize) -> Vec<Effort> {
-        let mut pressure = Pressure::new(Effort::Usual);
+        let mut pressure = Pressure::new(Effort::Usual, false);
         let mut efforts = Vec::new();
         for _ in 0..n {
             let (plain, shrunk) = (STRETCH_BYTES as usize, STRETCH_BYTES as usize / 4);
@@ -287,7 +292,7 @@ mod tests {
     // look like a fast one, and everything was sent with the least effort.
     #[test]
     fn what_is_swallowed_after_a_pause_says_nothing_of_the_link() {
-        let mut pressure = Pressure::new(Effort::Usual);
+        let mut pressure = Pressure::new(Effort::Usual, false);
         for _ in 0..8 {
             pressure.took(1 << 20);
             pressure.sent(1 << 20, Duration::from_secs(1));
@@ -304,7 +309,7 @@ mod tests {
 
     #[test]
     fn a_link_that_is_never_waited_for_is_tried_with_less_work_ever_more_rarely() {
-        let mut pressure = Pressure::new(Effort::Most);
+        let mut pressure = Pressure::new(Effort::Most, false);
         let mut changes = Vec::new();
         for n in 0..400 {
             let effort = pressure.effort();
@@ -344,9 +349,21 @@ mod tests {
         assert_eq!(efforts.last(), Some(&Effort::More), "{efforts:?}");
     }
 
+    // A server that synced to a slow disk looked like a link of 3 MB/s, and a push to the same machine took three
+    // times the processor's time.
+    #[test]
+    fn a_peer_that_is_near_is_not_worth_much_work_however_slow_it_reads() {
+        let mut pressure = Pressure::new(Effort::Usual, true);
+        for _ in 0..20 {
+            pressure.took(1 << 20);
+            pressure.sent(1 << 20, Duration::from_secs(1));
+            assert_eq!((pressure.judge(), pressure.rate()), (None, None));
+        }
+    }
+
     #[test]
     fn what_is_stored_says_nothing_about_squeezing() {
-        let mut pressure = Pressure::new(Effort::Usual);
+        let mut pressure = Pressure::new(Effort::Usual, false);
         pressure.took(1 << 20);
         pressure.sent(1 << 20, Duration::from_secs(1));
         pressure.judge();
@@ -358,7 +375,7 @@ mod tests {
     // nothing was sent as a difference any more.
     #[test]
     fn what_the_system_swallows_at_first_says_nothing_of_the_link() {
-        let mut pressure = Pressure::new(Effort::Usual);
+        let mut pressure = Pressure::new(Effort::Usual, false);
         for _ in 0..4 {
             pressure.took(1 << 20);
             pressure.sent(1 << 20, Duration::from_micros(300));
@@ -371,7 +388,7 @@ mod tests {
 
     #[test]
     fn a_thin_link_is_known_after_a_moment_of_waiting() {
-        let mut pressure = Pressure::new(Effort::Usual);
+        let mut pressure = Pressure::new(Effort::Usual, false);
         pressure.took(2_000);
         pressure.sent(2_000, Duration::from_millis(500));
         pressure.judge();
@@ -380,7 +397,7 @@ mod tests {
 
     #[test]
     fn too_little_to_judge_changes_nothing() {
-        let mut pressure = Pressure::new(Effort::Usual);
+        let mut pressure = Pressure::new(Effort::Usual, false);
         pressure.took(1000);
         pressure.sent(1000, Duration::from_millis(200));
         assert_eq!(pressure.judge(), None);

@@ -91,7 +91,9 @@ pub struct SegmentWriter {
 impl SegmentWriter {
     /// Writes to `sink`; `level` is zstd's at the start, `None` stores everything.
     pub(super) fn new(sink: Sink, traffic: Arc<Traffic>, level: Option<i32>, pace: Option<Pace>) -> Self {
-        let pressure = level.map(|level| Pressure::new(Effort::of_level(level)));
+        // A limit of the user's makes any link thin.
+        let is_near = pace.is_none() && traffic.is_near();
+        let pressure = level.map(|level| Pressure::new(Effort::of_level(level), is_near));
         Self { sink, traffic, pace, pressure, squeezer: None, unsent: None, out: Vec::new() }
     }
 

@@ -35,6 +35,10 @@ const SLOW_RATE: u64 = 4_000_000;
 /// Where no rate is known yet, an answer later than this means that the link is long, and so thin.
 const LONG_TRIP_US: u64 = 5_000;
 
+/// An answer sooner than this comes from the same machine or room: whoever is waited for there is busy with its
+/// disk or processor, and the link is not thin.
+const NEAR_TRIP_US: u64 = 1_500;
+
 impl Traffic {
     pub(super) fn set_rate(&self, bytes_per_s: u64) {
         self.rate.store(bytes_per_s, Ordering::Relaxed);
@@ -42,6 +46,11 @@ impl Traffic {
 
     pub(super) fn set_round_trip(&self, time: Duration) {
         self.round_trip_us.store((time.as_micros() as u64).max(1), Ordering::Relaxed);
+    }
+
+    /// Whether the peer is so near that the link can hardly be what is waited for.
+    pub(super) fn is_near(&self) -> bool {
+        (1..NEAR_TRIP_US).contains(&self.round_trip_us.load(Ordering::Relaxed))
     }
 
     /// Whether bytes on this link are dear: as measured while sending, else as its delay lets expect.

@@ -8,6 +8,7 @@
 use crate::store::rows::{ALL, Fault, Reading, WORDS, Writing};
 use crate::store::{CacheError, Opened};
 use redb::{Database, Durability, ReadableDatabase, WriteTransaction, backends::InMemoryBackend};
+use std::cell::Cell;
 use std::fs;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -238,11 +239,23 @@ impl Drop for Store {
     }
 }
 
+thread_local! {
+    static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic of this thread would be taken for damage of a store, which is told in other words.
+pub fn is_guarded() -> bool {
+    IS_GUARDED.get()
+}
+
 /// Runs `work` and takes a panic inside redb for damage.
 ///
 /// Nothing that `work` touches is used afterwards when it panicked: the database is replaced.
 pub fn guarded<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+    let was_guarded = IS_GUARDED.replace(true);
+    let done = catch_unwind(AssertUnwindSafe(work));
+    IS_GUARDED.set(was_guarded);
+    done.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| text.to_string());
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
         Err(Fault::damaged(text.unwrap_or_else(|| "its pages contradict each other".into())))

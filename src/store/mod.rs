@@ -27,6 +27,7 @@ pub mod shadow;
 mod stats;
 
 pub use contents::Signature;
+pub use database::is_guarded;
 pub use notes::Acknowledged;
 pub use stats::{Holder, Stat, StatReader, StatRow};
 

@@ -33,7 +33,7 @@ impl Session {
                 }
             }
             News::Destination(_) => {}
-            News::Planned { changes, content_bytes, .. } => {
+            News::Planned { changes, n_changes, n_files, content_bytes } => {
                 self.holdings = None;
                 if self.sender.is_dry_run() {
                     let have = self.sender.destination_tree();
@@ -43,9 +43,10 @@ impl Session {
                             ashore.events.event(Event::Planned(told));
                         }
                     }
-                    self.pass.only_planned(changes.len() as u64);
+                    self.pass.only_planned(n_changes);
                 } else {
-                    self.pass.planned(&changes, content_bytes, self.sender.destination_tree());
+                    self.pass.note_removals(&changes, self.sender.destination_tree());
+                    self.pass.planned(n_changes, n_files, content_bytes);
                 }
             }
             News::Streamed { path, target_bytes } => self.pass.streamed(path, target_bytes),

@@ -146,10 +146,12 @@ pub enum News {
         keeps: Keeps,
     },
     Destination(RootState),
-    /// A pass begins with these changes.
+    /// A pass begins: so many changes, files among them, and bytes of these. The changes themselves come along
+    /// in a dry run, and where something is removed, as it is not seen afterwards what that was.
     Planned {
         changes: Vec<Change>,
-        n_deleted: u64,
+        n_changes: u64,
+        n_files: u64,
         content_bytes: u64,
     },
     /// Content bytes of a transfer that have been sent, of its size.

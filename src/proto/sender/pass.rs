@@ -107,15 +107,10 @@ impl Sender {
             let mut tree = have;
             changes.retain(|change| self.is_wanted(change) && apply(&mut tree, change).is_ok());
         }
-        let content_bytes =
-            changes.iter().map(|change| if let Change::File { size, .. } = change { *size } else { 0 });
-        let content_bytes = content_bytes.sum();
-        self.planned.clear();
         self.large.clear();
         if !changes.is_empty() || self.config.dry_run {
             self.told = None;
-            let n_deleted = drawn.n_deleted;
-            self.tell(News::Planned { changes: changes.clone(), n_deleted, content_bytes });
+            self.tell_plan(&changes);
         }
         if self.config.dry_run {
             self.phase = Phase::Closed;
@@ -124,7 +119,22 @@ impl Sender {
             return self.tell(News::InStep { root, ending });
         }
         self.judge_asking(&changes);
-        self.planned.extend(changes);
+        self.planned = changes.into();
+    }
+
+    fn tell_plan(&mut self, changes: &[Change]) {
+        let (mut n_files, mut content_bytes) = (0, 0);
+        for change in changes {
+            if let Change::File { size, .. } = change {
+                n_files += 1;
+                content_bytes += size;
+            }
+        }
+        let is_looked_at =
+            self.config.dry_run || changes.iter().any(|change| matches!(change, Change::Remove { .. }));
+        let n_changes = changes.len() as u64;
+        let changes = if is_looked_at { changes.to_vec() } else { Vec::new() };
+        self.tell(News::Planned { changes, n_changes, n_files, content_bytes });
     }
 
     /// Whether a change is to be tried: not when it was refused and is still the same, nor
