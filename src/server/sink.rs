@@ -8,8 +8,8 @@ use crate::disk::{DestinationError, EditKind, StagedFile};
 use crate::model::limits::{GIB, MIB};
 use crate::proto::message::Refusal;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Pieces from here on are hashed on one core while another writes them.
@@ -22,22 +22,31 @@ const ZEROS_BYTES: u64 = GIB / 16;
 pub struct Stop {
     /// The session is over.
     flag: Arc<AtomicBool>,
-    /// What it brought is written until then.
-    until: Option<Instant>,
+    /// What it brought is written until then; set when that is first looked at.
+    until: Arc<OnceLock<Instant>>,
 }
 
 impl Stop {
     pub fn new(flag: Arc<AtomicBool>) -> Self {
-        Self { flag, until: None }
+        Self { flag, until: Arc::default() }
     }
 
     /// Lets what came before the end be written, for a moment after the first call.
-    pub fn put_off(&mut self) {
-        self.until.get_or_insert_with(|| Instant::now() + DRAIN);
+    pub fn put_off(&self) {
+        self.until.get_or_init(|| Instant::now() + DRAIN);
     }
 
     fn is_raised(&self) -> bool {
-        self.flag.load(Ordering::Relaxed) && self.until.is_none_or(|until| Instant::now() >= until)
+        self.flag.load(Ordering::Relaxed) && self.until.get().is_none_or(|until| Instant::now() >= *until)
+    }
+
+    /// An error when what came is not to be written any more. A write that is under way when the session ends
+    /// is not cut off: what is behind it would not fit the beginning that stands.
+    pub fn write_on(&self) -> io::Result<()> {
+        if self.flag.load(Ordering::Relaxed) {
+            self.put_off();
+        }
+        self.go_on()
     }
 
     /// An error when it is.
@@ -71,7 +80,7 @@ impl StageSink<'_> {
 
 impl Sink for StageSink<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stop.go_on()?;
+        self.stop.write_on()?;
         let result = match &mut self.indexer {
             Some(indexer) => index_and_write(indexer, self.file, bytes),
             None => self.file.write_at(bytes, self.at),
@@ -88,7 +97,7 @@ impl Sink for StageSink<'_> {
                 let mut left = len;
                 while left > 0 {
                     // Hashing zeros takes its time too.
-                    self.stop.go_on()?;
+                    self.stop.write_on()?;
                     indexer.update_zeros(left.min(ZEROS_BYTES));
                     left -= left.min(ZEROS_BYTES);
                 }
@@ -107,7 +116,7 @@ impl Sink for StageSink<'_> {
             return Ok(false);
         };
         let stop = self.stop;
-        match standing.keep(self.file, indexer, (self.at, len), &|| stop.go_on())? {
+        match standing.keep(self.file, indexer, (self.at, len), &|| stop.write_on())? {
             Ok(false) => Ok(false),
             Ok(true) => self.done(Ok(()), len).map(|()| true),
             Err(error) => self.done(Err(error), 0).map(|()| true),
@@ -162,5 +171,23 @@ pub fn index_staged(
         }
         indexer.update(&buffer[..n]);
         at += n as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // A write that was under way when the link broke ended in the middle; what came behind it was taken for a
+    // repair, and nothing of the transfer was left to go on from.
+    #[test]
+    fn the_end_of_a_session_cuts_off_no_write_but_all_else() {
+        let flag = Arc::new(AtomicBool::new(false));
+        let stop = Stop::new(flag.clone());
+        assert!(stop.go_on().is_ok() && stop.write_on().is_ok());
+        flag.store(true, Ordering::Relaxed);
+        assert!(stop.go_on().is_err(), "hashing a huge file ends at once");
+        assert!(stop.write_on().is_ok(), "what came is still written");
+        assert!(stop.clone().go_on().is_ok(), "for a moment");
     }
 }

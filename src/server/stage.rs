@@ -64,7 +64,7 @@ impl Stage {
     }
 
     /// The session is over: what is written of that which came goes on for a moment.
-    pub fn drain(&mut self) {
+    pub fn drain(&self) {
         self.stop.put_off();
     }
 
@@ -171,6 +171,10 @@ impl Stage {
     /// Writes ops from a target offset on; anywhere in a repair, else where the last ones ended.
     pub fn write(&mut self, id: ChangeId, at: u64, ops: &[Op]) -> Result<(), Refusal> {
         let Some((filling, bases)) = self.filling.get_mut(&id) else { return Ok(()) };
+        if self.stop.write_on().is_err() {
+            // Time is up: what stands is the beginning of the file, and stays that.
+            return Ok(());
+        }
         if at != filling.at {
             // A repair: what was hashed on the way does not hold any more.
             filling.indexer = None;
