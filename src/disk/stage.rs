@@ -234,16 +234,19 @@ impl StagedFile {
         Ok(())
     }
 
-    /// Writes what is still in the buffer.
+    /// Writes what is still in the buffer. Where that fails it stays there: who goes on all the same fails
+    /// again, or writes it, and never leaves it out.
     pub fn flush(&mut self) -> Result<(), DestinationError> {
         if self.buffer.is_empty() {
             return Ok(());
         }
         let mut buffer = std::mem::take(&mut self.buffer);
-        self.append(&buffer)?;
-        buffer.clear();
+        let written = self.append(&buffer);
+        if written.is_ok() {
+            buffer.clear();
+        }
         self.buffer = buffer;
-        Ok(())
+        written
     }
 
     /// Sets mode and mtime; after the last write.

@@ -194,11 +194,13 @@ impl Stage {
                 stop: &self.stop,
             };
             let result = rebuild(op, at, bases, &mut sink);
-            at += match (result, sink.failed) {
-                (_, Some(error)) => return Err(refusal_of_stage(&error)),
-                (Err(error), None) => return Err(refusal_of_rebuild(&error)),
-                (Ok(n), None) => n,
+            let result = match (result, sink.failed) {
+                (_, Some(error)) => Err(refusal_of_stage(&error)),
+                (Err(error), None) => Err(refusal_of_rebuild(&error)),
+                (Ok(n), None) => Ok(n),
             };
+            // What was hashed is not what stands then.
+            at += result.inspect_err(|_| filling.indexer = None)?;
         }
         filling.at = at;
         filling.note_if_due()
