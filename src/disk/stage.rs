@@ -326,3 +326,31 @@ impl Drop for StagedFile {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::Destination;
+
+    // A full disk failed a flush whose caller went on: what the buffer held was missing in the file, and its
+    // hash, made on the way, did not tell.
+    #[test]
+    fn what_could_not_be_written_is_written_by_the_next_who_can() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = crate::disk::Root::open_destination(dir.path()).unwrap();
+        let destination = Destination::open(root, [7; 16]).unwrap();
+        let mut staged = StagedFile::create(destination.own(), 1).unwrap();
+        staged.write(b"held back").unwrap();
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&staged.file));
+        let unwritable = std::fs::File::open(path).unwrap();
+        let writable = std::mem::replace(&mut staged.file, unwritable);
+        assert!(staged.flush().is_err());
+        assert!(staged.sync().is_err(), "it is not forgotten");
+        staged.file = writable;
+        staged.write(b", then written").unwrap();
+        staged.sync().unwrap();
+        let mut bytes = [0; 64];
+        let n_bytes = staged.read_at(&mut bytes, 0).unwrap();
+        assert_eq!(&bytes[..n_bytes], b"held back, then written");
+    }
+}
