@@ -5,6 +5,7 @@
 //! thread for each large file (`deltas`).
 
 mod backlog;
+mod backoff;
 mod batches;
 mod choose;
 mod connect;
@@ -34,6 +35,7 @@ use crate::server::stop::stop_on_signal;
 use crate::server::{Fatal, confine, in_runtime};
 use crate::store::{Cache, CacheError, Opened};
 use backlog::Backlog;
+use backoff::Backoff;
 use connect::{ConnectError, Connection, Way, state_name};
 use event::{Event, Outcome, Report};
 use options::{ClientOptions, Destination, Once};
@@ -43,11 +45,9 @@ use source::{Failure, SourceThread};
 use status::Recorder;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::watch;
 
-/// Waits between attempts grow from the first to the second, each with full jitter.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// How long `push` tries to reach its receiver.
 const PUSH_TRIES: Duration = Duration::from_secs(10);
 
@@ -367,31 +367,6 @@ fn stopped(ashore: &Ashore) -> Outcome {
     let text = "stopped before the destination was in step; push again to go on".to_owned();
     ashore.events.event(Event::Error { text });
     Outcome::Failed
-}
-
-/// Full-jitter backoff.
-struct Backoff {
-    ceiling: Duration,
-    since: Instant,
-}
-
-impl Backoff {
-    fn new() -> Self {
-        Self { ceiling: BACKOFF.0, since: Instant::now() }
-    }
-
-    fn reset(&mut self) {
-        *self = Self::new();
-    }
-
-    /// The next wait: anything up to a ceiling that doubles.
-    fn next(&mut self) -> Duration {
-        let random = Secret::random().0;
-        let share = f64::from(u16::from_le_bytes([random[0], random[1]])) / f64::from(u16::MAX);
-        let wait = self.ceiling.mul_f64(share).max(Duration::from_millis(20));
-        self.ceiling = (self.ceiling * 2).min(BACKOFF.1);
-        wait
-    }
 }
 
 /// Where the cache of this source and this destination is.
