@@ -46,7 +46,9 @@ pub fn commit(
         }
         synced.insert(path.clone());
     }
-    let (has_removed, needs_all) = (group.has_removed, has_metas || group.has_record);
+    // The files of a large group got mode and time after they were synced: a directory that is synced takes
+    // those along on ext4 and xfs, on btrfs its names only.
+    let (has_removed, needs_all) = (group.has_removed, has_metas || group.has_record || group.is_large);
     match sync(&shore.destination, &synced, needs_all) {
         Ok(()) => shore.destination.end_group(),
         Err(error) => {
