@@ -7,7 +7,7 @@ use super::file::File;
 use super::root::Root;
 use super::stat::{Stat, now};
 use crate::model::limits::{FILE_BYTES, SOURCE_TRIES};
-use crate::model::{ContentHash, RelPath};
+use crate::model::{ContentHash, RelPath, Time};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -31,6 +31,10 @@ pub trait Contents: Sync {
     /// Content hash of a file whose stat is exactly this, if it is known and was learned when the
     /// stat was not racy.
     fn known(&self, stat: &Stat) -> Option<ContentHash>;
+    /// Content hash and mtime of a file of this device and inode when it was last read, whatever its stat says now.
+    fn earlier(&self, _stat: &Stat) -> Option<(ContentHash, Time)> {
+        None
+    }
     /// Size and hash of what a file that never rests was at one moment, where that can be had and is due.
     fn snapshot(&self, _path: &RelPath, _file: &File) -> Option<(u64, ContentHash)> {
         None

@@ -1,7 +1,7 @@
 //! How a scan is asked for, and what it finds beside the tree.
 
 use super::stat::{DirId, FileType, Stat};
-use crate::model::{Kind, RelPath};
+use crate::model::{ContentHash, Kind, RelPath, Time};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
@@ -94,6 +94,15 @@ pub struct Notes {
 /// Device and inode.
 pub type Inode = (u64, u64);
 
+/// One name of a file that has more than one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Linked {
+    pub path: RelPath,
+    pub inode: Inode,
+    /// Content and mtime of the file when it was last read, under whatever name.
+    pub earlier: Option<(ContentHash, Time)>,
+}
+
 /// What a scan found beside the tree. After a rescan it speaks of the listed directories only.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
@@ -108,8 +117,8 @@ pub struct Findings {
     pub unstable: Vec<RelPath>,
     /// Files in the tree whose content is not known yet.
     pub pending: Vec<RelPath>,
-    /// Files with more than one name, and the device and inode that each names.
-    pub linked: Vec<(RelPath, Inode)>,
+    /// Files with more than one name.
+    pub linked: Vec<Linked>,
     pub notes: Notes,
 }
 

@@ -1,6 +1,6 @@
 //! Listing one directory: its names, the stat of each, and what the scope says of them.
 
-use super::findings::{Findings, Hashing, Options, Special, Unreadable, Verdict, What};
+use super::findings::{Findings, Hashing, Linked, Options, Special, Unreadable, Verdict, What};
 use super::resolve::{birth, is_dot};
 use super::root::Root;
 use super::stat::{DirId, FileType, Stat};
@@ -120,7 +120,8 @@ impl Lister<'_> {
         }
         listed.findings.notes.add(stat, self.uid);
         if stat.is_file() && stat.n_links > 1 {
-            listed.findings.linked.push((path.clone(), (stat.dev, stat.ino)));
+            let (path, inode) = (path.clone(), (stat.dev, stat.ino));
+            listed.findings.linked.push(Linked { path, inode, earlier: self.contents.earlier(stat) });
         }
         let found = match kind {
             Kind::Dir => {

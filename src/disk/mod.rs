@@ -41,7 +41,9 @@ pub use destination::Destination;
 pub use edit::{Edit, EditKind, Overlay};
 pub use error::DestinationError;
 pub use file::File;
-pub use findings::{Findings, Hashing, Inode, Notes, Options, Progress, Special, Unreadable, Verdict, What};
+pub use findings::{
+    Findings, Hashing, Inode, Linked, Notes, Options, Progress, Special, Unreadable, Verdict, What,
+};
 pub use overwrite::OverwriteError;
 pub use own::{OwnFolder, OwnFolderError, id_of};
 pub use partial::{Intent, Ledger, PartialId, StoredPartial, load_partial, load_values, remove_partial};

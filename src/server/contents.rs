@@ -7,7 +7,7 @@ use crate::delta::groups::GroupTree;
 use crate::delta::index::{ContentIndex, Earlier, Indexer};
 use crate::disk::{ContentSink, Contents, File, Indexing, Stat};
 use crate::model::limits::{GIB, PACK_FILE_BYTES};
-use crate::model::{ContentHash, RelPath};
+use crate::model::{ContentHash, RelPath, Time};
 use crate::store::{Cache, Signature, Stat as RowStat, StatReader, StatRow};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -147,6 +147,14 @@ impl Contents for ScanContents<'_> {
         reader.known(&row_stat(stat)).or_else(|| self.known.known_fresh(stat))
     }
 
+    fn earlier(&self, stat: &Stat) -> Option<(ContentHash, Time)> {
+        let fresh = self.known.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+        let row = fresh.get(&(stat.dev, stat.ino)).copied();
+        drop(fresh);
+        let row = row.or_else(|| self.reader.as_ref()?.earlier(&row_stat(stat)))?;
+        Some((row.hash, row.stat.mtime))
+    }
+
     fn snapshot(&self, path: &RelPath, file: &File) -> Option<(u64, ContentHash)> {
         let snapshots = self.known.snapshots.as_ref().filter(|snapshots| snapshots.is_due(path))?;
         let snapshot = snapshots.take(file)?;
@@ -163,7 +171,7 @@ impl Contents for ScanContents<'_> {
         let reader = self.reader.as_ref().filter(|_| stat.size > PACK_FILE_BYTES);
         // A file that was changed in place is what it was, but for some groups.
         let earlier = reader.and_then(|reader| reader.earlier(&row_stat(stat)));
-        let earlier = earlier.and_then(|hash| self.known.earlier(&hash));
+        let earlier = earlier.and_then(|row| self.known.earlier(&row.hash));
         let indexer = match self.known.has_chunks {
             true => Indexer::over(stat.size, earlier),
             false => Indexer::signing(stat.size, earlier),

@@ -57,10 +57,9 @@ impl StatReader {
         self.load(stat).filter(|row| row.stat == *stat).map(|row| row.hash)
     }
 
-    /// The content that a file held when it was last read, whatever its stat says now: the likeliest earlier
-    /// version.
-    pub fn earlier(&self, stat: &Stat) -> Option<ContentHash> {
-        self.load(stat).map(|row| row.hash)
+    /// What a file was when it was last read, whatever its stat says now: the likeliest earlier version.
+    pub fn earlier(&self, stat: &Stat) -> Option<StatRow> {
+        self.load(stat)
     }
 
     fn load(&self, stat: &Stat) -> Option<StatRow> {

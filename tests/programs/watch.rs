@@ -305,6 +305,7 @@ fn a_write_through_one_name_of_a_file_reaches_its_other_names() {
     mkdir(src.join("c"));
     std::fs::hard_link(src.join("a/one"), src.join("b/two")).unwrap();
     write(src.join("a/single"), "its own");
+    write(src.join("a/alone"), "alone so far");
     let (_server, watch) = watching(&world, &[]);
     assert_same(src, &world.dst);
     for (name, content) in [("b/two", "second"), ("a/one", "the third")] {
@@ -318,6 +319,10 @@ fn a_write_through_one_name_of_a_file_reaches_its_other_names() {
     std::fs::hard_link(src.join("a/single"), src.join("c/three")).unwrap();
     arrives(&world);
     std::fs::write(src.join("c/three"), "through the third").unwrap();
+    arrives(&world);
+    // The same at once: when it is looked at, its new name tells nothing of what it was.
+    std::fs::hard_link(src.join("a/alone"), src.join("c/four")).unwrap();
+    std::fs::write(src.join("c/four"), "linked and written").unwrap();
     arrives(&world);
     // A directory that moves takes its names with it.
     mv(src.join("b"), src.join("d"));

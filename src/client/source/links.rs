@@ -2,7 +2,7 @@
 //!
 //! Kept for files with more than one name only, as the last listing of each directory found them.
 
-use crate::disk::{Inode, Rescan};
+use crate::disk::{Inode, Linked, Rescan};
 use crate::model::{ContentHash, Node, RelPath, Time, Tree};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -16,7 +16,7 @@ pub(super) struct Links {
 
 impl Links {
     /// What a scan of everything found.
-    pub fn of(linked: &[(RelPath, Inode)]) -> Self {
+    pub fn of(linked: &[Linked]) -> Self {
         let mut links = Self::default();
         links.add(linked);
         links
@@ -26,19 +26,20 @@ impl Links {
     /// changed in it: nothing tells of them. `now`: the source with these directories, `before` without.
     pub fn renew(&mut self, renewed: &Rescan, before: &Tree, now: &Tree) -> BTreeSet<RelPath> {
         let linked = &renewed.findings.linked;
-        let is_new: Vec<bool> = linked.iter().map(|(path, inode)| !self.holds(path, inode)).collect();
+        let is_new: Vec<bool> = linked.iter().map(|one| !self.holds(one)).collect();
         for dir in renewed.listed.iter().chain(&renewed.removed) {
             self.forget(dir);
         }
         self.add(linked);
         let mut others = BTreeSet::new();
         let mut unknown = HashSet::new();
-        for ((path, inode), is_new) in linked.iter().zip(is_new) {
-            let Some(node) = now.get(path) else { continue };
+        for (one, is_new) in linked.iter().zip(is_new) {
+            let Some(node) = now.get(&one.path) else { continue };
             if is_new {
-                unknown.extend(before.get(path).into_iter().chain([node]).filter_map(likeness));
+                unknown.extend(before.get(&one.path).into_iter().chain([node]).filter_map(likeness));
+                unknown.extend(one.earlier);
             }
-            let names = self.names.get(inode).into_iter().flatten();
+            let names = self.names.get(&one.inode).into_iter().flatten();
             let differing = names.filter(|name| now.get(name).is_none_or(|there| !there.is_same(node)));
             others.extend(differing.map(RelPath::parent));
         }
@@ -47,12 +48,12 @@ impl Links {
         others
     }
 
-    fn holds(&self, path: &RelPath, inode: &Inode) -> bool {
-        self.names.get(inode).is_some_and(|names| names.contains(path))
+    fn holds(&self, one: &Linked) -> bool {
+        self.names.get(&one.inode).is_some_and(|names| names.contains(&one.path))
     }
 
-    fn add(&mut self, linked: &[(RelPath, Inode)]) {
-        for (path, inode) in linked {
+    fn add(&mut self, linked: &[Linked]) {
+        for Linked { path, inode, .. } in linked {
             self.dirs.entry(path.parent()).or_default().push((path.clone(), *inode));
             self.names.entry(*inode).or_default().insert(path.clone());
         }
