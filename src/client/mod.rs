@@ -10,12 +10,15 @@ mod batches;
 mod choose;
 mod connect;
 mod deltas;
+mod ending;
 pub mod event;
 mod learn;
+mod memory;
 pub mod options;
 mod origin;
 mod pass;
 mod prefix;
+mod ready;
 mod repair;
 mod session;
 mod shadow;
@@ -24,24 +27,21 @@ pub mod status;
 mod teller;
 mod turns;
 
-use crate::disk::Root;
 use crate::net::{Identity, Places, Secret, pace::Rate};
-use crate::plan::scope::Scope;
-use crate::proto::message::{RefuseCode, Up};
-use crate::proto::sender::{Action, Config, Ending, Sender};
-use crate::server::contents::KnownContents;
-use crate::server::snapshots::Snapshots;
+use crate::proto::message::Up;
+use crate::proto::sender::{Action, Config, Sender};
 use crate::server::stop::stop_on_signal;
-use crate::server::{Fatal, confine, in_runtime};
-use crate::store::{Cache, CacheError, Opened};
+use crate::server::{Fatal, in_runtime};
 use backlog::Backlog;
 use backoff::Backoff;
-use connect::{ConnectError, Connection, Way, state_name};
+use connect::{ConnectError, Connection, Way};
+use ending::{ended, stopped};
 use event::{Event, Outcome, Report};
-use options::{ClientOptions, Destination, Once};
+use memory::{client_id, host_name, open_cache, shadow_of};
+use options::{ClientOptions, Once};
+use ready::{Ready, prepare};
 use session::{Ashore, End, send};
-use shadow::Shadow;
-use source::{Failure, SourceThread};
+use source::SourceThread;
 use status::Recorder;
 use std::path::Path;
 use std::sync::Arc;
@@ -105,65 +105,6 @@ pub fn public_key(identity: Option<&Path>) -> Result<String, String> {
     let places = Places::from_environment().map_err(|error| error.to_string())?;
     let identity = Identity::load(identity, &places).map_err(|error| error.to_string())?;
     Ok(identity.public_key().to_string())
-}
-
-/// What was opened before this thread was confined.
-struct Ready {
-    scope: Scope,
-    places: Places,
-    root: Arc<Root>,
-    way: Way,
-    is_confined: bool,
-}
-
-/// Opens what has to be there, then gives up the right to anything else. `None`: the source is gone,
-/// which was said.
-fn prepare(options: &Arc<ClientOptions>, events: &'static dyn Report) -> Result<Option<Ready>, Fatal> {
-    let failed = |error: &dyn std::error::Error| Fatal::new(Outcome::Failed, error);
-    let scope = Scope::new(options.hidden, &options.excludes)
-        .map_err(|error| Fatal { outcome: Outcome::Usage, text: format!("--exclude: {error}") })?;
-    let places = Places::from_environment().map_err(|error| failed(&error))?;
-    let root = match Root::open(&options.source) {
-        Ok(root) => Arc::new(root),
-        Err(error) if state_folder(options, &options.source, &places).is_dir() => {
-            let reason =
-                format!("the source {error}, but it was sent there before; nothing is deleted or changed");
-            events.event(Event::Held { reason });
-            return Ok(None);
-        }
-        Err(error) => {
-            let text = format!("the source {error}; SRC must be a directory that this user may read");
-            return Err(Fatal { outcome: Outcome::Failed, text });
-        }
-    };
-    let way = Way::open(options, &places, events)?;
-    places.make_state();
-    let mut allowed = confine::usual();
-    allowed.read.push(root.path().to_owned());
-    allowed.write.push(places.state.clone());
-    let is_confined = match &way {
-        Way::Server { .. } => {
-            let Destination::Server { host, port } = &options.destination else {
-                unreachable!("it is a server")
-            };
-            confine::add_keys(&mut allowed, &places, options.identity.as_deref());
-            confine::add_names(&mut allowed, host);
-            allowed.connect.push(*port);
-            confine::confine(&allowed, events)
-        }
-        Way::Local(receiver) => {
-            allowed.write.push(receiver.path().to_owned());
-            let is_confined = confine::confine(&allowed, events);
-            receiver.tend();
-            is_confined
-        }
-        Way::Ssh { .. } => {
-            let text = "this side is not sandboxed, as ssh would be with it; the far side is where it can be";
-            events.event(Event::Note { text: text.into() });
-            false
-        }
-    };
-    Ok(Some(Ready { scope, places, root, way, is_confined }))
 }
 
 async fn sync(
@@ -309,124 +250,4 @@ fn greeting_of(sender: &mut Sender) -> Up {
         Some(Action::Send(up)) => up,
         _ => unreachable!("a sender greets first"),
     }
-}
-
-/// The same, or that the source was replaced.
-fn ended(end: End, ashore: &Ashore, config: &Config) -> Result<Result<Outcome, Replaced>, String> {
-    match end {
-        End::Source(Failure::Replaced) => Ok(Err(Replaced { allowance_left: config.allow_mass_delete })),
-        end => end_of(end, ashore).map(Ok),
-    }
-}
-
-/// What a session's end means: the outcome, or why to try again.
-fn end_of(end: End, ashore: &Ashore) -> Result<Outcome, String> {
-    match end {
-        End::Passed(Ending::Identical) => Ok(match ashore.source.snapshots.borrow().as_ref() {
-            Some(snapshot) if snapshot.scanned.unreadable > 0 => Outcome::Partial,
-            _ => Outcome::InStep,
-        }),
-        End::Passed(Ending::Partial) => Ok(Outcome::Partial),
-        End::Passed(Ending::Held) => Ok(Outcome::Held),
-        End::Passed(Ending::Failed) => {
-            let text = "the destination could not take everything: see above what and why, and push again when that is put right".to_owned();
-            ashore.events.event(Event::Error { text });
-            Ok(Outcome::Failed)
-        }
-        End::Stopped => Ok(stopped(ashore)),
-        End::Source(failure) => {
-            ashore.events.event(Event::Error { text: format!("the source cannot be read: {failure}") });
-            Ok(Outcome::Failed)
-        }
-        End::Refused { text, code: RefuseCode::Busy } => {
-            if ashore.once {
-                ashore.events.event(Event::Error { text: format!("the destination is {text}") });
-                return Ok(Outcome::NoConnection);
-            }
-            Err(text)
-        }
-        End::Refused { text, code } => {
-            ashore.events.event(Event::Error { text });
-            let is_about_keys = matches!(code, RefuseCode::NotAuthorised | RefuseCode::Rights);
-            Ok(if is_about_keys { Outcome::NotAuthorised } else { Outcome::Failed })
-        }
-        End::Breach(why) if ashore.once => {
-            let text = format!("{why}; install the same version of strait on both sides");
-            ashore.events.event(Event::Error { text });
-            Ok(Outcome::Failed)
-        }
-        End::Broken(why) | End::Breach(why) => Err(why),
-    }
-}
-
-/// A signal ends a watch in order; a push that did not get to its end has verified nothing.
-fn stopped(ashore: &Ashore) -> Outcome {
-    if !ashore.once {
-        return Outcome::InStep;
-    }
-    let text = "stopped before the destination was in step; push again to go on".to_owned();
-    ashore.events.event(Event::Error { text });
-    Outcome::Failed
-}
-
-/// Where the cache of this source and this destination is.
-fn state_folder(options: &ClientOptions, source: &Path, places: &Places) -> std::path::PathBuf {
-    let source = std::path::absolute(source).unwrap_or_else(|_| source.to_owned());
-    places.state.join("clients").join(state_name(&source, &options.destination))
-}
-
-fn open_cache(
-    options: &ClientOptions,
-    root: &Root,
-    places: &Places,
-    events: &Recorder,
-) -> Result<Arc<KnownContents>, Fatal> {
-    let folder = state_folder(options, root.path(), places);
-    let cache = match Cache::open(&folder) {
-        Ok((cache, opened)) => {
-            if let Opened::Rebuilt { why, .. } = opened {
-                events.event(Event::CacheRebuilt { why });
-            }
-            if options.mode != Once::DryRun {
-                events.begin(&folder);
-            }
-            cache
-        }
-        Err(CacheError::Busy) => {
-            let text = "another strait is sending this source there already; this one can not use what that one remembers";
-            events.event(Event::Note { text: text.into() });
-            Cache::in_memory().map_err(|error| Fatal::new(Outcome::Failed, &error))?
-        }
-        Err(error) => {
-            let text = format!("nothing is remembered from run to run: {}", event::sentence(&error));
-            events.event(Event::Note { text });
-            Cache::in_memory().map_err(|error| Fatal::new(Outcome::Failed, &error))?
-        }
-    };
-    // A push looks at a file that never rests only once.
-    let every = if options.mode == Once::Watch { options.max_staleness } else { Duration::ZERO };
-    let snapshots = Snapshots::new(folder, every);
-    Ok(Arc::new(KnownContents::with_snapshots(Arc::new(cache), snapshots)))
-}
-
-/// The copies of acknowledged contents, beside the cache.
-fn shadow_of(options: &ClientOptions, root: &Root, places: &Places) -> Arc<Shadow> {
-    let folder = state_folder(options, root.path(), places);
-    Arc::new(Shadow::new(folder.join("shadow"), options.shadow))
-}
-
-/// The id of this client, kept from start to start.
-fn client_id(known: &KnownContents) -> [u8; 16] {
-    if let Some(id) = known.cache().word("client").and_then(|bytes| bytes.try_into().ok()) {
-        return id;
-    }
-    let id = Secret::random().0;
-    let _ = known.cache().set_word("client", &id);
-    id
-}
-
-fn host_name() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .map(|name| name.trim().to_owned())
-        .unwrap_or_else(|_| "a client".to_owned())
 }

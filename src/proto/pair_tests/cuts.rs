@@ -1,7 +1,7 @@
 //! Scenarios that elsewhere run once, here with the link cut at every message and joined again:
 //! whatever was under way, both sides end in step.
 
-use super::disk::Body;
+use super::items::Body;
 use super::*;
 use crate::model::{Meta, Time};
 

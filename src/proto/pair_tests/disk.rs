@@ -1,5 +1,6 @@
 //! A destination's disk in memory: it does what the receiver's machine asks, as a server would.
 
+use super::items::{Body, Item, Items};
 use super::tree_of;
 use crate::delta::ops::{Op, PartialName};
 use crate::delta::small;
@@ -8,49 +9,6 @@ use crate::model::{Content, ContentHash, Kind, Leaf, List, Meta, Node, RelPath, 
 use crate::proto::message::{AskedFile, BlockNames, ContentFound, Down, PackBody, PartialInfo, Refusal};
 use crate::proto::receiver::{Action, BasisRef, Offer, PackedFile, Question, RESUMED, Staged, Walked};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-
-/// What stands at a path, on either side.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Item {
-    pub meta: Meta,
-    pub body: Body,
-    /// Another with every change of content or metadata, as inode and ctime would be.
-    pub stamp: u64,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum Body {
-    File(Vec<u8>),
-    Dir,
-    Link(Vec<u8>),
-}
-
-impl Item {
-    pub fn kind(&self) -> Kind {
-        match self.body {
-            Body::File(_) => Kind::File,
-            Body::Dir => Kind::Dir,
-            Body::Link(_) => Kind::Link,
-        }
-    }
-
-    pub fn bytes(&self) -> &[u8] {
-        match &self.body {
-            Body::File(bytes) | Body::Link(bytes) => bytes,
-            Body::Dir => &[],
-        }
-    }
-
-    pub fn leaf(&self) -> Leaf {
-        match &self.body {
-            Body::File(bytes) => Leaf::file(self.meta, bytes.len() as u64, ContentHash::of(bytes)),
-            Body::Link(target) => Leaf::link(self.meta.mtime, target),
-            Body::Dir => panic!("a directory is no leaf"),
-        }
-    }
-}
-
-pub type Items = BTreeMap<RelPath, Item>;
 
 /// What the disk says to the machine, in order.
 #[derive(Debug)]
@@ -414,12 +372,6 @@ impl Disk {
     pub fn torn(&self, allowed: &HashSet<ContentHash>) -> Vec<RelPath> {
         let is_torn = |item: &Item| item.kind() == Kind::File && !allowed.contains(&item.leaf_hash());
         self.items.iter().filter(|(_, item)| is_torn(item)).map(|(path, _)| path.clone()).collect()
-    }
-}
-
-impl Item {
-    pub fn leaf_hash(&self) -> ContentHash {
-        ContentHash::of(self.bytes())
     }
 }
 

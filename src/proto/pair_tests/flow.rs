@@ -1,6 +1,6 @@
 //! Scenarios: what is sent when, credit, and destinations without room.
 
-use super::disk::Body;
+use super::items::Body;
 use super::*;
 use crate::model::ranges::counted::N_HASHED;
 use crate::proto::message::{Down, Refusal};

@@ -14,6 +14,7 @@ mod drive;
 mod efficiency;
 mod flow;
 mod hostile;
+mod items;
 mod misfits;
 mod moves;
 mod names;
@@ -32,7 +33,8 @@ use crate::proto::frame::Frames;
 use crate::proto::message::{Down, Hello, Keeps, Up};
 use crate::proto::receiver::Receiver;
 use crate::proto::sender::{self, Ending, News, Sender};
-use disk::{Answer, Disk, Item, Items, node_of};
+use disk::{Answer, Disk, node_of};
+use items::{Item, Items};
 use source::{Files, Reply};
 use std::collections::VecDeque;
 
@@ -54,7 +56,7 @@ fn noise(seed: u64, n: usize) -> Vec<u8> {
 fn tree_of(items: &Items, content: impl Fn(&Item) -> Content) -> Tree {
     let mut tree = Tree::default();
     for (path, item) in items {
-        let content = if item.body == disk::Body::Dir { Content::Unknown } else { content(item) };
+        let content = if item.body == items::Body::Dir { Content::Unknown } else { content(item) };
         tree.insert(path, node_of(item, content)).expect("parents sort first");
     }
     tree
@@ -171,7 +173,7 @@ impl Pair {
         let mut pair = Self::new();
         for (name, bytes) in files {
             match name.strip_suffix('/') {
-                Some(dir) => pair.files.put(&path(dir), disk::Body::Dir),
+                Some(dir) => pair.files.put(&path(dir), items::Body::Dir),
                 None => pair.files.write(&path(name), bytes),
             }
         }

@@ -165,7 +165,7 @@ fn what_is_deleted_and_made_again_is_there() {
 #[test]
 fn a_directory_moves_into_a_new_one_and_gets_a_new_entry() {
     let changes = carried_over(&[("a/x", b"1"), ("a/y", b"22"), ("a/z/w", b"333")], |files| {
-        files.put(&path("n/m"), disk::Body::Dir);
+        files.put(&path("n/m"), items::Body::Dir);
         files.rename(&path("a"), &path("n/m/a"));
         files.write(&path("n/m/a/new"), b"4");
     });

@@ -115,7 +115,7 @@ fn a_basis_that_changed_behind_the_receiver_is_not_asked_in_vain() {
         }
     }
     let meta = crate::model::Meta { mode: 0o600, mtime: crate::model::Time { secs: 3, nanos: 0 } };
-    pair.disk.put_foreign(&path("d0/f0"), disk::Body::File(b"foreign".to_vec()), meta);
+    pair.disk.put_foreign(&path("d0/f0"), items::Body::File(b"foreign".to_vec()), meta);
     assert_eq!(pair.settle(), Ending::Identical);
     pair.assert_in_step();
 }

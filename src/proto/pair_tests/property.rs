@@ -1,6 +1,6 @@
 //! Whatever is edited, cut, killed or refused: both ends agree in the end, in bounded steps.
 
-use super::disk::Body;
+use super::items::Body;
 use super::*;
 use crate::model::{Meta, Time};
 use crate::proto::message::Refusal;

@@ -1,6 +1,6 @@
 //! Scenarios: what came of a transfer is not sent again.
 
-use super::disk::Body;
+use super::items::Body;
 use super::*;
 use crate::model::limits::PARTIAL_BYTES;
 use crate::proto::message::Put;

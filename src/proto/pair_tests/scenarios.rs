@@ -1,6 +1,6 @@
 //! Scenarios: sessions, drift, names, metadata and scope.
 
-use super::disk::Body;
+use super::items::Body;
 use super::*;
 use crate::model::{ContentHash, Kind, Meta, Time};
 use crate::proto::message::{Refusal, RootState};

@@ -1,6 +1,6 @@
 //! Scenarios: what is out of scope, and removals that are looked at twice or held.
 
-use super::disk::Body;
+use super::items::Body;
 use super::*;
 use crate::model::{Meta, Time};
 use crate::plan::guard::RootChange;

@@ -1,6 +1,6 @@
 //! A source's disk in memory, and a simple delta: equal blocks at their place, literals else.
 
-use super::disk::{Body, Item, Items};
+use super::items::{Body, Item, Items};
 use super::tree_of;
 use crate::delta::ops::Op;
 use crate::model::{Content, ContentHash, Kind, Meta, RelPath, Time};

@@ -1,6 +1,6 @@
 //! Scenarios: transfers, drift, repair.
 
-use super::disk::Body;
+use super::items::Body;
 use super::*;
 use crate::model::{ContentHash, List, Meta, Time};
 use crate::proto::message::{Put, Refusal};

@@ -13,6 +13,7 @@ mod commit;
 mod draft;
 mod listing;
 mod partials;
+mod questions;
 mod queue;
 mod transfer;
 

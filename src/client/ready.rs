@@ -1,0 +1,73 @@
+//! What is opened before this side gives up the right to anything else.
+
+use super::connect::Way;
+use super::event::{Event, Outcome, Report};
+use super::memory::state_folder;
+use super::options::{ClientOptions, Destination};
+use crate::disk::Root;
+use crate::net::Places;
+use crate::plan::scope::Scope;
+use crate::server::{Fatal, confine};
+use std::sync::Arc;
+
+/// What was opened before this thread was confined.
+pub(super) struct Ready {
+    pub scope: Scope,
+    pub places: Places,
+    pub root: Arc<Root>,
+    pub way: Way,
+    pub is_confined: bool,
+}
+
+/// Opens what has to be there, then gives up the right to anything else. `None`: the source is gone,
+/// which was said.
+pub(super) fn prepare(
+    options: &Arc<ClientOptions>,
+    events: &'static dyn Report,
+) -> Result<Option<Ready>, Fatal> {
+    let failed = |error: &dyn std::error::Error| Fatal::new(Outcome::Failed, error);
+    let scope = Scope::new(options.hidden, &options.excludes)
+        .map_err(|error| Fatal { outcome: Outcome::Usage, text: format!("--exclude: {error}") })?;
+    let places = Places::from_environment().map_err(|error| failed(&error))?;
+    let root = match Root::open(&options.source) {
+        Ok(root) => Arc::new(root),
+        Err(error) if state_folder(options, &options.source, &places).is_dir() => {
+            let reason =
+                format!("the source {error}, but it was sent there before; nothing is deleted or changed");
+            events.event(Event::Held { reason });
+            return Ok(None);
+        }
+        Err(error) => {
+            let text = format!("the source {error}; SRC must be a directory that this user may read");
+            return Err(Fatal { outcome: Outcome::Failed, text });
+        }
+    };
+    let way = Way::open(options, &places, events)?;
+    places.make_state();
+    let mut allowed = confine::usual();
+    allowed.read.push(root.path().to_owned());
+    allowed.write.push(places.state.clone());
+    let is_confined = match &way {
+        Way::Server { .. } => {
+            let Destination::Server { host, port } = &options.destination else {
+                unreachable!("it is a server")
+            };
+            confine::add_keys(&mut allowed, &places, options.identity.as_deref());
+            confine::add_names(&mut allowed, host);
+            allowed.connect.push(*port);
+            confine::confine(&allowed, events)
+        }
+        Way::Local(receiver) => {
+            allowed.write.push(receiver.path().to_owned());
+            let is_confined = confine::confine(&allowed, events);
+            receiver.tend();
+            is_confined
+        }
+        Way::Ssh { .. } => {
+            let text = "this side is not sandboxed, as ssh would be with it; the far side is where it can be";
+            events.event(Event::Note { text: text.into() });
+            false
+        }
+    };
+    Ok(Some(Ready { scope, places, root, way, is_confined }))
+}
