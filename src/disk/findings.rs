@@ -44,13 +44,17 @@ pub struct Progress {
     pub with_attributes: AtomicU64,
 }
 
+/// Hears of a directory, and which one it is.
+pub type BeforeList<'a> = &'a (dyn Fn(&RelPath, DirId) + Sync);
+
 /// How to scan.
 pub struct Options<'a> {
     /// Asked for every entry that could be carried; a directory left out is not entered.
     pub filter: &'a (dyn Fn(&RelPath, Kind) -> Verdict + Sync),
     /// Told each directory right before it is listed: the place to watch it. A rescan tells
-    /// directories again; one with another identity than before needs a new watch.
-    pub before_list: &'a (dyn Fn(&RelPath, DirId) + Sync),
+    /// directories again; one with another identity than before needs a new watch. `None` where
+    /// nothing is watched: that saves a call for each directory.
+    pub before_list: Option<BeforeList<'a>>,
     pub hashing: Hashing,
     pub special: Special,
     /// Number of threads; 0 for one per core.

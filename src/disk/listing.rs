@@ -1,13 +1,13 @@
 //! Listing one directory: its names, the stat of each, and what the scope says of them.
 
-use super::findings::{Findings, Hashing, Linked, Options, Special, Unreadable, Verdict, What};
-use super::resolve::{birth, is_dot};
+use super::findings::{Findings, Hashing, Inode, Linked, Options, Special, Unreadable, Verdict, What};
+use super::resolve::is_dot;
 use super::root::Root;
 use super::stat::{DirId, FileType, Stat};
 use crate::disk::Contents;
 use crate::model::path::OWN_FOLDER;
-use crate::model::{Content, Kind, Leaf, Meta, Name, RelPath};
-use rustix::fs::{self as sys, AtFlags, RawDir};
+use crate::model::{Content, Kind, Leaf, Meta, Name, RelPath, Time};
+use rustix::fs::{self as sys, AtFlags, RawDir, RawDirEntry};
 use rustix::io::Errno;
 use std::io;
 use std::mem::MaybeUninit;
@@ -24,8 +24,8 @@ pub(super) struct Listed {
     pub(super) entries: Vec<(Name, Found)>,
     /// Subdirectories, in the order of the listing.
     pub(super) subdirs: Vec<(RelPath, DirId)>,
-    /// Files to be read: index into `entries`, with their stat.
-    pub(super) unhashed: Vec<(usize, Stat)>,
+    /// Files to be read: index into `entries`, and where they lie on the disk.
+    pub(super) unhashed: Vec<(u32, Inode)>,
     pub(super) findings: Findings,
 }
 
@@ -35,6 +35,16 @@ pub(super) enum Found {
     Dir(Meta),
     /// Left out of the tree: it vanished or cannot be read.
     Nothing,
+}
+
+impl Found {
+    /// Bytes of a file or of a symlink's target.
+    pub(super) fn size(&self) -> u64 {
+        match self {
+            Found::Leaf(leaf) => leaf.size,
+            Found::Dir(_) | Found::Nothing => 0,
+        }
+    }
 }
 
 /// What a listing works with.
@@ -53,14 +63,16 @@ impl Lister<'_> {
     /// When it cannot be opened; an error further on makes the listing incomplete instead.
     pub(super) fn list(&self, path: &RelPath) -> io::Result<Listed> {
         let dir = self.root.open_dir(path)?;
-        let stat = Stat::of(&sys::fstat(&dir)?);
-        let id = stat.dir_id(birth(&dir, b""));
-        (self.options.before_list)(path, id);
-        // Looked at again: a change before the watch began raises no event, one after it does.
-        let meta = Stat::of(&sys::fstat(&dir)?).meta();
+        let (mut stat, born) = Stat::with_birth(&dir, b"")?;
+        let id = stat.dir_id(born);
+        if let Some(before_list) = self.options.before_list {
+            before_list(path, id);
+            // Looked at again: a change before the watch began raises no event, one after it does.
+            stat = Stat::of(&sys::fstat(&dir)?);
+        }
         let mut listed = Listed {
             id,
-            meta,
+            meta: stat.meta(),
             entries: Vec::new(),
             subdirs: Vec::new(),
             unhashed: Vec::new(),
@@ -77,7 +89,7 @@ impl Lister<'_> {
         while let Some(entry) = names.next() {
             match entry {
                 Ok(entry) if is_dot(entry.file_name()) => {}
-                Ok(entry) => self.take(path, dir, entry.file_name().to_bytes(), listed),
+                Ok(entry) => self.take(path, dir, &entry, listed),
                 Err(Errno::INTR) => {}
                 Err(errno) => {
                     let unreadable = Unreadable::new(path, What::Listing, &errno);
@@ -87,7 +99,8 @@ impl Lister<'_> {
         }
     }
 
-    fn take(&self, parent: &RelPath, dir: &OwnedFd, bytes: &[u8], listed: &mut Listed) {
+    fn take(&self, parent: &RelPath, dir: &OwnedFd, entry: &RawDirEntry, listed: &mut Listed) {
+        let bytes = entry.file_name().to_bytes();
         if parent.is_root() && bytes == OWN_FOLDER {
             listed.findings.has_own_folder = true;
             return;
@@ -100,15 +113,27 @@ impl Lister<'_> {
                 return listed.findings.unreadable.push(Unreadable::new(parent, What::Unfit, &text));
             }
         };
-        let call = || sys::statat(dir, bytes, AtFlags::SYMLINK_NOFOLLOW);
+        // Of a directory the birth is asked with the rest.
+        let is_file = entry.file_type() == sys::FileType::RegularFile;
+        let call = || match is_file {
+            true => Ok((Stat::of(&sys::statat(dir, bytes, AtFlags::SYMLINK_NOFOLLOW)?), Time::default())),
+            false => Stat::with_birth(dir, bytes),
+        };
         match self.root.opened_up(&[dir.as_fd()], call) {
-            Ok(stat) => self.take_entry(path, name, dir, &Stat::of(&stat), listed),
+            Ok((stat, born)) => self.take_entry(path, name, dir, (&stat, born), listed),
             Err(Errno::NOENT) => {}
             Err(errno) => listed.findings.unreadable.push(Unreadable::new(&path, What::Entry, &errno)),
         }
     }
 
-    fn take_entry(&self, path: RelPath, name: Name, dir: &OwnedFd, stat: &Stat, listed: &mut Listed) {
+    fn take_entry(
+        &self,
+        path: RelPath,
+        name: Name,
+        dir: &OwnedFd,
+        (stat, born): (&Stat, Time),
+        listed: &mut Listed,
+    ) {
         let Some(kind) = stat.file_type.kind() else {
             listed.findings.n_special += 1;
             return self.take_special(&path, name, stat, listed);
@@ -125,7 +150,6 @@ impl Lister<'_> {
         }
         let found = match kind {
             Kind::Dir => {
-                let born = birth(dir, name.as_bytes());
                 listed.subdirs.push((path, stat.dir_id(born)));
                 Found::Dir(stat.meta())
             }
@@ -150,7 +174,7 @@ impl Lister<'_> {
         };
         if content == Content::Unknown {
             match self.options.hashing {
-                Hashing::Now => listed.unhashed.push((listed.entries.len(), *stat)),
+                Hashing::Now => listed.unhashed.push((listed.entries.len() as u32, (stat.dev, stat.ino))),
                 Hashing::Later => listed.findings.pending.push(path),
             }
         }

@@ -42,7 +42,8 @@ pub use edit::{Edit, EditKind, Overlay};
 pub use error::DestinationError;
 pub use file::File;
 pub use findings::{
-    Findings, Hashing, Inode, Linked, Notes, Options, Progress, Special, Unreadable, Verdict, What,
+    BeforeList, Findings, Hashing, Inode, Linked, Notes, Options, Progress, Special, Unreadable, Verdict,
+    What,
 };
 pub use overwrite::OverwriteError;
 pub use own::{OwnFolder, OwnFolderError, id_of};

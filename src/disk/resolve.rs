@@ -6,8 +6,8 @@
 
 use super::root::Root;
 use super::stat::{DirId, Stat};
-use crate::model::{Name, RelPath, Time};
-use rustix::fs::{self as sys, AtFlags, Mode, OFlags, ResolveFlags, StatxFlags};
+use crate::model::{Name, RelPath};
+use rustix::fs::{self as sys, AtFlags, Mode, OFlags, ResolveFlags};
 use rustix::io::{Errno, Result};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -49,8 +49,8 @@ impl Root {
     pub fn dir_id(&self, path: &RelPath) -> std::io::Result<Option<DirId>> {
         match self.open_below(path, PASS) {
             Ok(dir) => {
-                let stat = Stat::of(&sys::fstat(&dir)?);
-                Ok(Some(stat.dir_id(birth(&dir, b""))))
+                let (stat, born) = Stat::with_birth(&dir, b"")?;
+                Ok(Some(stat.dir_id(born)))
             }
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
             Err(errno) => Err(errno.into()),
@@ -125,17 +125,6 @@ pub(super) fn open_to_owner(target: BorrowedFd) -> Result<Option<u32>> {
     }
     chmod_bare(target, mode | wanted)?;
     Ok(Some(mode))
-}
-
-/// When a directory was made; zero where the file system does not tell.
-pub(super) fn birth(dir: impl AsFd, name: &[u8]) -> Time {
-    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
-    match sys::statx(dir, name, flags, StatxFlags::BTIME) {
-        Ok(stat) if stat.stx_mask & StatxFlags::BTIME.bits() != 0 => {
-            Time { secs: stat.stx_btime.tv_sec, nanos: stat.stx_btime.tv_nsec }
-        }
-        _ => Time::default(),
-    }
 }
 
 /// Sets the mode of what a descriptor stands for, also when it was opened with `O_PATH` only.

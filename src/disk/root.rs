@@ -4,7 +4,7 @@
 //! the name still leads there is asked with [`Root::is_still`].
 
 use super::file::File;
-use super::resolve::{birth, open_beneath};
+use super::resolve::open_beneath;
 use super::stat::{DirId, Stat};
 use crate::model::RelPath;
 use rustix::fs::{self as sys, AtFlags, Mode, OFlags};
@@ -49,12 +49,12 @@ impl Root {
         };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = sys::openat(sys::CWD, path, flags, Mode::empty()).map_err(fail)?;
-        let id = Stat::of(&sys::fstat(&dir).map_err(fail)?).dir_id(birth(&dir, b""));
+        let (stat, born) = Stat::with_birth(&dir, b"").map_err(fail)?;
         let bare = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let probe = open_beneath(&dir, &RelPath::root(), bare);
         let has_openat2 = !matches!(probe, Err(Errno::NOSYS | Errno::PERM));
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        Ok(Self { dir, path, id, has_openat2, opens_up: false, opening: Mutex::new(()) })
+        Ok(Self { dir, path, id: stat.dir_id(born), has_openat2, opens_up: false, opening: Mutex::new(()) })
     }
 
     /// Opens a destination: directories and files of our own that are closed even to us are

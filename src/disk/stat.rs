@@ -1,7 +1,9 @@
 //! What the file system says of one entry, and when that can be believed.
 
 use crate::model::{Kind, Meta, Time};
-use rustix::fs as sys;
+use rustix::fs::{self as sys, AtFlags, StatxFlags};
+use rustix::io::Errno;
+use std::os::fd::AsFd;
 
 /// A time of a file this close to the clock may stand for two versions of it: the file system's
 /// own clock ticks every 1 to 10 ms.
@@ -86,6 +88,45 @@ impl Stat {
             ctime: Time { secs: stat.st_ctime as i64, nanos: (stat.st_ctime_nsec as u32).min(999_999_999) },
             n_links: stat.st_nlink as u64,
             blocks: u64::try_from(stat.st_blocks).unwrap_or(0),
+        }
+    }
+
+    fn of_extended(stat: &sys::Statx) -> Self {
+        let time =
+            |time: &sys::StatxTimestamp| Time { secs: time.tv_sec, nanos: time.tv_nsec.min(999_999_999) };
+        Self {
+            dev: sys::makedev(stat.stx_dev_major, stat.stx_dev_minor),
+            ino: stat.stx_ino,
+            file_type: FileType::of(sys::FileType::from_raw_mode(stat.stx_mode.into())),
+            mode: u32::from(stat.stx_mode) & 0o7777,
+            uid: stat.stx_uid,
+            gid: stat.stx_gid,
+            size: stat.stx_size,
+            mtime: time(&stat.stx_mtime),
+            ctime: time(&stat.stx_ctime),
+            n_links: stat.stx_nlink.into(),
+            blocks: stat.stx_blocks,
+        }
+    }
+
+    /// Of what has a name in a directory, or of the directory itself where the name is empty, and when that was
+    /// made: zero where the file system does not tell. One call, where the kernel has it.
+    pub(super) fn with_birth(dir: impl AsFd, name: &[u8]) -> rustix::io::Result<(Self, Time)> {
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
+        let asked = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+        match sys::statx(&dir, name, flags, asked) {
+            Ok(stat) if stat.stx_mask & asked.bits() == asked.bits() => {
+                let born = Time { secs: stat.stx_btime.tv_sec, nanos: stat.stx_btime.tv_nsec };
+                Ok((Self::of_extended(&stat), born))
+            }
+            Ok(stat) if stat.stx_mask & StatxFlags::BASIC_STATS.bits() == StatxFlags::BASIC_STATS.bits() => {
+                Ok((Self::of_extended(&stat), Time::default()))
+            }
+            // An old kernel, or one that was told to refuse what it does not know.
+            Ok(_) | Err(Errno::NOSYS | Errno::PERM) => {
+                Ok((Self::of(&sys::statat(dir, name, flags)?), Time::default()))
+            }
+            Err(errno) => Err(errno),
         }
     }
 

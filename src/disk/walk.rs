@@ -2,7 +2,7 @@
 
 use super::contents::{Contents, Hashed, Reading, hash_file};
 use super::file::File;
-use super::findings::{Findings, Options, Progress, Unreadable, What};
+use super::findings::{Findings, Inode, Options, Progress, Unreadable, What};
 use super::listing::{Found, Listed, Lister};
 use super::root::Root;
 use super::scan::ScanError;
@@ -133,12 +133,12 @@ fn list_from(queue: &Queue, lister: &Lister, enters: &(dyn Fn(&RelPath, DirId) -
     }
 }
 
-/// A file to be read: where its entry stands, and its size.
+/// A file to be read: where its entry stands. There may be as many as there are files.
 struct Job {
     dir: RelPath,
-    index: usize,
-    path: RelPath,
-    stat: Stat,
+    index: u32,
+    megabytes: u32,
+    inode: Inode,
 }
 
 impl Walked {
@@ -157,50 +157,50 @@ impl Walked {
 
     /// Reads the files whose hash is not known.
     fn hash(&mut self, lister: &Lister) {
-        let jobs = self.jobs();
-        let progress = lister.options.progress;
-        let total = jobs.iter().map(|job| job.stat.size).fold(0, u64::saturating_add);
-        progress.bytes_to_hash.fetch_add(total, Ordering::Relaxed);
-        let next = AtomicUsize::new(0);
-        let results = Mutex::new(Vec::with_capacity(jobs.len()));
+        let jobs = self.jobs(lister.options.progress);
         if !jobs.is_empty() {
-            on_all_cores(lister.options.n_threads, &|| hash_from(&jobs, &next, &results, lister));
-        }
-        for (index, hashed) in results.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            self.learn(&jobs[index], hashed);
+            let next = AtomicUsize::new(0);
+            let walked = Mutex::new(self);
+            on_all_cores(lister.options.n_threads, &|| hash_from(&jobs, &next, &walked, lister));
         }
     }
 
     /// The largest first, so that none is left to one core at the end; small ones as they lie on
     /// the disk.
-    fn jobs(&self) -> Vec<Job> {
-        let mut jobs = Vec::new();
-        for (dir, listed) in &self.listed {
-            for (index, stat) in &listed.unhashed {
-                let Ok(path) = dir.join(&listed.entries[*index].0) else { continue };
-                jobs.push(Job { dir: dir.clone(), index: *index, path, stat: *stat });
+    fn jobs(&mut self, progress: &Progress) -> Vec<Job> {
+        let mut jobs = Vec::with_capacity(self.listed.values().map(|listed| listed.unhashed.len()).sum());
+        for (dir, listed) in &mut self.listed {
+            for (index, inode) in std::mem::take(&mut listed.unhashed) {
+                let size = listed.entries[index as usize].1.size();
+                progress.bytes_to_hash.fetch_add(size, Ordering::Relaxed);
+                let megabytes = u32::try_from(size >> 20).unwrap_or(u32::MAX);
+                jobs.push(Job { dir: dir.clone(), index, megabytes, inode });
             }
         }
-        let megabytes = |job: &Job| job.stat.size >> 20;
-        jobs.sort_by_key(|job| (std::cmp::Reverse(megabytes(job)), job.stat.dev, job.stat.ino));
+        jobs.sort_unstable_by_key(|job| (std::cmp::Reverse(job.megabytes), job.inode));
         jobs
     }
 
-    fn learn(&mut self, job: &Job, hashed: Hashed) {
+    /// The name of the file that is to be read.
+    fn path(&self, job: &Job) -> Option<RelPath> {
+        job.dir.join(&self.listed.get(&job.dir)?.entries[job.index as usize].0).ok()
+    }
+
+    fn learn(&mut self, job: &Job, path: RelPath, hashed: Hashed) {
         let found = match hashed {
             Hashed::Known(stat, hash) => Found::Leaf(Leaf::file(stat.meta(), stat.size, hash)),
             Hashed::Gone | Hashed::Stopped => Found::Nothing,
             Hashed::Unstable => {
-                self.findings.unstable.push(job.path.clone());
+                self.findings.unstable.push(path);
                 Found::Nothing
             }
             Hashed::Unreadable(error) => {
-                self.findings.unreadable.push(Unreadable::new(&job.path, What::Entry, &error));
+                self.findings.unreadable.push(Unreadable::new(&path, What::Entry, &error));
                 Found::Nothing
             }
         };
         if let Some(listed) = self.listed.get_mut(&job.dir) {
-            listed.entries[job.index].1 = found;
+            listed.entries[job.index as usize].1 = found;
         }
     }
 
@@ -252,18 +252,19 @@ fn is_gone(error: &io::Error) -> bool {
     matches!(errno, Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP))
 }
 
-fn hash_from(jobs: &[Job], next: &AtomicUsize, results: &Mutex<Vec<(usize, Hashed)>>, lister: &Lister) {
+fn hash_from(jobs: &[Job], next: &AtomicUsize, walked: &Mutex<&mut Walked>, lister: &Lister) {
     let Options { stop, progress, .. } = lister.options;
+    let lock = || walked.lock().unwrap_or_else(PoisonError::into_inner);
     let mut buffer = Vec::new();
-    let mut hashed = Vec::new();
-    while let Some((index, job)) = take_next(jobs, next) {
+    while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        hashed
-            .push((index, hash_file(lister.root, &job.path, lister.contents, &mut buffer, stop, *progress)));
+        let path = lock().path(job);
+        let Some(path) = path else { continue };
+        let hashed = hash_file(lister.root, &path, lister.contents, &mut buffer, stop, *progress);
+        lock().learn(job, path, hashed);
     }
-    results.lock().unwrap_or_else(PoisonError::into_inner).append(&mut hashed);
 }
 
 impl Reading for Progress {
@@ -276,9 +277,4 @@ impl Reading for Progress {
     fn read(&self, n_bytes: u64) {
         self.bytes_hashed.fetch_add(n_bytes, Ordering::Relaxed);
     }
-}
-
-fn take_next<'a>(jobs: &'a [Job], next: &AtomicUsize) -> Option<(usize, &'a Job)> {
-    let index = next.fetch_add(1, Ordering::Relaxed);
-    Some((index, jobs.get(index)?))
 }

@@ -31,7 +31,7 @@ impl Warm {
                 let contents = shore.known.for_scan(false);
                 let options = Options {
                     filter: &|_, _| Verdict::Take,
-                    before_list: &|_, _| {},
+                    before_list: None,
                     hashing: Hashing::Now,
                     special: Special::Show,
                     n_threads: 0,

@@ -214,7 +214,7 @@ impl Worker {
         let filter = |path: &RelPath, _| if skip.contains(path) { Verdict::Excluded } else { Verdict::Take };
         let options = Options {
             filter: &filter,
-            before_list: &|_, _| {},
+            before_list: None,
             hashing: Hashing::Later,
             special: Special::Show,
             n_threads: 0,

@@ -6,7 +6,7 @@ use super::links::Links;
 use super::{Failure, Keeper};
 use crate::client::event::Event;
 use crate::disk::{
-    DirId, Hashing, Options, Progress, Root, ScanError, Special, Touched, Verdict, rescan, scan,
+    BeforeList, DirId, Hashing, Options, Progress, Root, ScanError, Special, Touched, Verdict, rescan, scan,
 };
 use crate::model::{Kind, RelPath, Tree};
 use crate::plan::scope::Verdict as ScopeVerdict;
@@ -180,14 +180,15 @@ impl Keeper {
             ScopeVerdict::Hidden => Verdict::Hidden,
             ScopeVerdict::Excluded => Verdict::Excluded,
         };
-        let before_list = |path: &RelPath, id: DirId| {
-            if let Some(watch) = &self.watch {
+        let watch = self.watch.as_ref();
+        let before_list = watch.map(|watch| {
+            move |path: &RelPath, id: DirId| {
                 watch.add(path, (id.dev, id.ino));
             }
-        };
+        });
         let options = Options {
             filter: &filter,
-            before_list: &before_list,
+            before_list: before_list.as_ref().map(|before_list| before_list as BeforeList),
             hashing: Hashing::Now,
             special: Special::LeaveOut,
             n_threads: 0,

@@ -84,14 +84,12 @@ fn take_all(_: &RelPath, _: Kind) -> Verdict {
     Verdict::Take
 }
 
-fn tell_none(_: &RelPath, _: DirId) {}
-
 /// Runs `work` with options that take everything.
 fn with_options<T>(hashing: Hashing, work: impl FnOnce(&Options) -> T) -> T {
     let (progress, stop) = (Progress::default(), AtomicBool::new(false));
     work(&Options {
         filter: &take_all,
-        before_list: &tell_none,
+        before_list: None,
         hashing,
         special: Special::LeaveOut,
         n_threads: 2,

@@ -108,7 +108,7 @@ fn each_directory_is_told_before_it_is_listed() {
         fs::write(dir.path().join(told_path.as_path()).join("late"), "x").unwrap();
     };
     let scan = with_options(Hashing::Now, |options| {
-        let options = Options { before_list: &before_list, ..*options };
+        let options = Options { before_list: Some(&before_list), ..*options };
         crate::disk::scan(&root(dir.path()), &Memory::default(), &options).unwrap()
     });
     assert_eq!(*told.lock().unwrap(), scan.dirs);
@@ -277,7 +277,7 @@ fn a_directory_changed_before_its_watch_began_is_told_as_it_is_then() {
         }
     };
     let scan = with_options(Hashing::Now, |options| {
-        let options = Options { before_list: &before_list, ..*options };
+        let options = Options { before_list: Some(&before_list), ..*options };
         super::super::scan(&root(dir.path()), &Memory::default(), &options).unwrap()
     });
     assert_eq!(tree_of(&scan).get(&path("d")).unwrap().meta().mtime.secs, 7);

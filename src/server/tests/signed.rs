@@ -59,7 +59,7 @@ fn what_is_adopted_is_signed_from_the_bytes_that_are_hashed() {
     let contents = dest.shore.known.for_scan(false);
     let options = Options {
         filter: &|_, _| Verdict::Take,
-        before_list: &|_, _| {},
+        before_list: None,
         hashing: Hashing::Now,
         special: Special::Show,
         n_threads: 1,
