@@ -42,7 +42,7 @@ fn scan_all(root: &Root, known: &KnownContents) -> u64 {
     let progress = Progress::default();
     let options = Options {
         filter: &|_, _| Verdict::Take,
-        before_list: &|_, _| {},
+        before_list: None,
         hashing: Hashing::Now,
         special: Special::LeaveOut,
         n_threads: 0,

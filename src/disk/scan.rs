@@ -170,7 +170,7 @@ fn removed_dirs(
     let mut removed = BTreeSet::new();
     for path in listed {
         let Some(dir) = tree.dir(path) else { continue };
-        for (name, node) in dir.entries() {
+        for (name, node) in dir.entries().iter() {
             let Ok(path) = path.join(name) else { continue };
             if dirs.get(&path).is_some_and(|id| found.get(&path) != Some(id)) {
                 collect_dirs(&path, node, &mut removed);
@@ -184,7 +184,7 @@ fn removed_dirs(
 fn collect_dirs(path: &RelPath, node: &Node, dirs: &mut BTreeSet<RelPath>) {
     let Node::Dir(dir) = node else { return };
     dirs.insert(path.clone());
-    for (name, node) in dir.entries() {
+    for (name, node) in dir.entries().iter() {
         if let Ok(path) = path.join(name) {
             collect_dirs(&path, node, dirs);
         }

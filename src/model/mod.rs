@@ -3,6 +3,7 @@
 //! Nothing here reads a file, a clock or a socket. What comes from a peer or a disk is checked
 //! when one of these values is made, so that no floor above has to check it again.
 
+pub mod entries;
 pub mod entry;
 pub mod hash;
 pub mod limits;

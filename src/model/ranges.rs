@@ -3,12 +3,12 @@
 //! A directory of a hundred thousand entries changes with every acknowledgement: what is known of the ranges that were
 //! not touched stays, so that a change costs the entries of its own range. `docs/protocol.md`, "Trees", has the bytes.
 
+use crate::model::entries::Entries;
 use crate::model::entry::{Kind, entry_hash};
 use crate::model::hash::ContentHash;
 use crate::model::path::Name;
 use crate::model::tree::Node;
 use std::collections::BTreeMap;
-use std::ops::Bound;
 
 /// What lies below a directory, or in one range of it, at any depth.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,14 +39,14 @@ pub fn begins_range(name: &Name) -> bool {
 }
 
 /// Directory hash of few entries, and what lies below them.
-pub(super) fn hash_all(entries: &BTreeMap<Name, Node>) -> (Option<ContentHash>, Below) {
+pub(super) fn hash_all(entries: &Entries) -> (Option<ContentHash>, Below) {
     Ranges::of(entries).summarise(entries)
 }
 
 impl Ranges {
     /// Of entries of which nothing is hashed yet.
-    pub fn of(entries: &BTreeMap<Name, Node>) -> Self {
-        let begin = entries.keys().filter(|name| begins_range(name));
+    pub fn of(entries: &Entries) -> Self {
+        let begin = entries.names().filter(|name| begins_range(name));
         Self { head: None, ranges: begin.map(|name| (name.clone(), None)).collect() }
     }
 
@@ -74,11 +74,11 @@ impl Ranges {
 
     /// The directory hash and what lies below; `None` while an entry is not known whole. Hashes the entries of the ranges
     /// that were touched.
-    pub fn summarise(&mut self, entries: &BTreeMap<Name, Node>) -> (Option<ContentHash>, Below) {
+    pub fn summarise(&mut self, entries: &Entries) -> (Option<ContentHash>, Below) {
         // From below upwards, before there is a hasher: a tree is deep, and a hasher large.
         for (start, end, held) in self.parts() {
             if held.is_none() {
-                for (_, node) in entries.range::<Name, _>((start, end)) {
+                for (_, node) in entries.range(start, end) {
                     node.n_below();
                 }
             }
@@ -87,10 +87,10 @@ impl Ranges {
     }
 
     #[inline(never)]
-    fn hash(&mut self, entries: &BTreeMap<Name, Node>) -> (Option<ContentHash>, Below) {
+    fn hash(&mut self, entries: &Entries) -> (Option<ContentHash>, Below) {
         let mut dir = DirHasher::default();
         let parts = self.parts().into_iter().map(|(start, end, held)| {
-            let mut part = entries.range::<Name, _>((start, end)).peekable();
+            let mut part = entries.range(start, end).peekable();
             let first = part.peek().map(|(first, _)| *first)?;
             let hashed = held.unwrap_or_else(|| Hashed::of(part));
             dir.push(first, hashed);
@@ -104,9 +104,9 @@ impl Ranges {
     }
 
     /// The head and each range: where they begin and end, and as they were hashed.
-    fn parts(&self) -> Vec<(Bound<&Name>, Bound<&Name>, Option<Hashed>)> {
-        let ends = self.ranges.keys().map(Bound::Excluded).chain([Bound::Unbounded]);
-        let starts = [Bound::Unbounded].into_iter().chain(self.ranges.keys().map(Bound::Included));
+    fn parts(&self) -> Vec<(Option<&Name>, Option<&Name>, Option<Hashed>)> {
+        let ends = self.ranges.keys().map(Some).chain([None]);
+        let starts = [None].into_iter().chain(self.ranges.keys().map(Some));
         let held = [self.head].into_iter().chain(self.ranges.values().copied());
         starts.zip(ends).zip(held).map(|((start, end), held)| (start, end, held)).collect()
     }

@@ -4,11 +4,11 @@
 //! the protocol (source, acknowledged, destination), so that a copy costs nothing and a change
 //! costs the directories above it. Everything keeps byte order of names.
 
+use crate::model::entries::Entries;
 use crate::model::entry::{Content, Kind, Leaf, Meta};
 use crate::model::hash::{ContentHash, Tag};
 use crate::model::path::{Name, RelPath};
 use crate::model::ranges::{Below, Ranges, hash_all};
-use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 /// Directories of so many entries and more keep what is known of their ranges.
@@ -25,7 +25,7 @@ pub enum Node {
 #[derive(Clone, Debug, Default)]
 pub struct Dir {
     pub meta: Meta,
-    entries: BTreeMap<Name, Node>,
+    entries: Entries,
     summary: OnceLock<Summary>,
     /// What is still known of the ranges of a large directory since it was changed.
     ranges: Option<Box<Ranges>>,
@@ -133,11 +133,11 @@ impl Dir {
     }
 
     /// A directory with these entries.
-    pub fn with_entries(meta: Meta, entries: BTreeMap<Name, Node>) -> Self {
+    pub fn with_entries(meta: Meta, entries: Entries) -> Self {
         Self { meta, entries, ..Self::default() }
     }
 
-    pub fn entries(&self) -> &BTreeMap<Name, Node> {
+    pub fn entries(&self) -> &Entries {
         &self.entries
     }
 
@@ -291,7 +291,7 @@ impl Tree {
     /// Calls `visit` for every entry, parents before children, in byte order of names.
     pub fn for_each(&self, visit: &mut dyn FnMut(&RelPath, &Node)) {
         fn walk(dir: &Dir, path: &RelPath, visit: &mut dyn FnMut(&RelPath, &Node)) {
-            for (name, node) in dir.entries() {
+            for (name, node) in dir.entries().iter() {
                 let Ok(path) = path.join(name) else { continue };
                 visit(&path, node);
                 if let Node::Dir(below) = node {
@@ -305,7 +305,7 @@ impl Tree {
     /// Numbers of files, directories and symlinks.
     pub fn n_kinds(&self) -> [u64; 3] {
         fn count(dir: &Dir, counts: &mut [u64; 3]) {
-            for node in dir.entries().values() {
+            for node in dir.entries().nodes() {
                 counts[node.kind() as usize] += 1;
                 if let Node::Dir(below) = node {
                     count(below, counts);
@@ -333,7 +333,7 @@ fn share(dir: &Arc<Dir>, other: &Arc<Dir>) -> Arc<Dir> {
         return other.clone();
     }
     let mut shared = Vec::new();
-    for (name, node) in dir.entries() {
+    for (name, node) in dir.entries().iter() {
         if let (Node::Dir(below), Some(Node::Dir(like))) = (node, other.get(name)) {
             let with = share(below, like);
             if !Arc::ptr_eq(below, &with) {

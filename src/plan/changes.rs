@@ -76,14 +76,14 @@ impl Pass {
         if have.has_same_entries(want) {
             return;
         }
-        for (name, old) in have.entries() {
+        for (name, old) in have.entries().iter() {
             let Ok(path) = path.join(name) else { continue };
             if want.get(name).is_none() && !holds_untouched(&path, untouched) {
                 self.n_deleted += 1 + old.n_below();
                 self.removes.push(Change::Remove { path });
             }
         }
-        for (name, new) in want.entries() {
+        for (name, new) in want.entries().iter() {
             let Ok(path) = path.join(name) else { continue };
             if is_untouched(&path, untouched) {
                 continue;

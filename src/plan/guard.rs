@@ -163,7 +163,7 @@ fn count_matching(have: &Dir, want: &Dir, n: &mut u64) {
         *n += have.n_below();
         return;
     }
-    for (name, old) in have.entries() {
+    for (name, old) in have.entries().iter() {
         match (old, want.get(name)) {
             (Node::Dir(old), Some(Node::Dir(new))) => {
                 *n += 1;

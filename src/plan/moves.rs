@@ -73,7 +73,7 @@ impl Difference {
         if have.has_same_entries(want) {
             return;
         }
-        for (name, old) in have.entries() {
+        for (name, old) in have.entries().iter() {
             let Ok(path) = path.join(name) else { continue };
             if holds_untouched(&path, untouched) {
                 continue;
@@ -85,7 +85,7 @@ impl Difference {
                 Some(_) => {}
             }
         }
-        for (name, new) in want.entries() {
+        for (name, new) in want.entries().iter() {
             let Ok(path) = path.join(name) else { continue };
             if is_untouched(&path, untouched) {
                 continue;
@@ -108,7 +108,7 @@ impl Difference {
         self.has_gone |= depth == 0;
         self.add_source(old, &path);
         if let Node::Dir(dir) = old {
-            for (name, below) in dir.entries() {
+            for (name, below) in dir.entries().iter() {
                 if let Ok(path) = path.join(name) {
                     self.goes(below, path, depth + 1);
                 }
@@ -122,7 +122,7 @@ impl Difference {
             if depth == 0 {
                 self.new_dirs.push(path.clone());
             }
-            for (name, below) in dir.entries() {
+            for (name, below) in dir.entries().iter() {
                 if let Ok(path) = path.join(name) {
                     self.comes(below, path, depth + 1);
                 }
@@ -214,7 +214,7 @@ fn count_votes(
     votes: &mut BTreeMap<RelPath, u64>,
     n_files: &mut u64,
 ) {
-    for (name, node) in dir.entries() {
+    for (name, node) in dir.entries().iter() {
         let Ok(inside) = inside.join(name) else { continue };
         match node {
             Node::Dir(below) => count_votes(below, &inside, places, votes, n_files),

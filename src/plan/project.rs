@@ -2,7 +2,7 @@
 //! that both sides can agree on a root.
 
 use crate::model::{Dir, Kind, Meta, Node, RelPath, Time, Tree};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What a destination can keep of metadata and kinds.
@@ -48,16 +48,16 @@ pub fn left_out(tree: &Tree, kept: &Kept) -> BTreeSet<RelPath> {
 }
 
 fn project_dir(dir: &Dir, kept: &Kept) -> Arc<Dir> {
-    let mut entries = BTreeMap::new();
-    for (name, node) in dir.entries() {
+    let mut entries = Vec::with_capacity(dir.entries().len());
+    for (name, node) in dir.entries().iter() {
         let node = match node {
             Node::Dir(below) => Node::Dir(project_dir(below, kept)),
             Node::Leaf(leaf) if leaf.kind == Kind::Link && !kept.symlinks => continue,
             Node::Leaf(leaf) => Node::Leaf(*leaf).with_meta(kept.meta(&leaf.meta)),
         };
-        entries.insert(name.clone(), node);
+        entries.push((name.clone(), node));
     }
-    Arc::new(Dir::with_entries(kept.meta(&dir.meta), entries))
+    Arc::new(Dir::with_entries(kept.meta(&dir.meta), entries.into_iter().collect()))
 }
 
 #[cfg(test)]

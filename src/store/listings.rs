@@ -11,7 +11,7 @@ use crate::model::ranges::begins_range;
 use crate::model::{Content, ContentHash, Dir, Kind, Meta, Name, Node, Time, Tree};
 use crate::store::rows::{Cursor, Fault, LISTINGS, Reading, Writing};
 use crate::store::{Cache, CacheError};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Entries up to here lie in the directory's own row.
@@ -95,7 +95,7 @@ fn store_dir(table: &mut Writing, dir: &Dir) -> Result<(), Fault> {
     if table.holds(&key)? {
         return Ok(());
     }
-    for node in dir.entries().values() {
+    for node in dir.entries().nodes() {
         if let Node::Dir(below) = node {
             store_dir(table, below)?;
         }
@@ -124,7 +124,7 @@ fn store_parts(table: &mut Writing, dir: &Dir) -> Result<Vec<u8>, Fault> {
         part.clear();
         Ok::<_, Fault>(())
     };
-    for (name, node) in dir.entries() {
+    for (name, node) in dir.entries().iter() {
         if begins_range(name) && !part.is_empty() {
             close(&mut part)?;
         }
@@ -145,7 +145,7 @@ fn load_dir(
         let shared = if like.meta == meta { shared } else { shared.with_meta(meta) };
         return Ok(shared.as_dir().expect("other metadata leave a directory a directory").clone());
     }
-    let mut entries = BTreeMap::new();
+    let mut entries = Vec::new();
     for_each_entry(table, hash, &mut |entry| {
         let node = match entry.leaf {
             Some(leaf) => Node::Leaf(leaf),
@@ -154,10 +154,10 @@ fn load_dir(
                 Node::Dir(load_dir(table, &entry.hash, entry.meta, like)?)
             }
         };
-        entries.insert(entry.name, node);
+        entries.push((entry.name, node));
         Ok(())
     })?;
-    let dir = Dir::with_entries(meta, entries);
+    let dir = Dir::with_entries(meta, entries.into_iter().collect());
     if dir.hash() != Some(*hash) {
         return Err(Fault::damaged("a listing does not have the hash it is stored under"));
     }

@@ -143,7 +143,7 @@ impl Keeper {
         seen_gone.retain(|path| self.tree.get(path).is_none());
         for told in std::mem::take(&mut self.told_dirs) {
             let Some(dir) = before.dir(&told) else { continue };
-            let paths = dir.entries().keys().filter_map(|name| told.join(name).ok());
+            let paths = dir.entries().names().filter_map(|name| told.join(name).ok());
             seen_gone.extend(paths.filter(|path| self.tree.get(path).is_none()));
         }
         if seen_gone.len() > SEEN_GONE {
@@ -160,7 +160,7 @@ impl Keeper {
         }
         for listed in &renewed.listed {
             let Some(dir) = self.tree.dir(listed) else { continue };
-            for (name, node) in dir.entries() {
+            for (name, node) in dir.entries().iter() {
                 let Ok(path) = listed.join(name) else { continue };
                 let Some(id) = self.dirs.get(&path).filter(|_| node.kind() == Kind::Dir) else { continue };
                 if renewed.added.contains_key(&path) || renewed.listed.contains(&path) {

@@ -65,7 +65,7 @@ fn holes_are_told_and_fed_as_zeros() {
     let scan = scan_all(&root, &memory).unwrap();
     let mut bytes = vec![0; 4 << 20];
     bytes[1 << 20..][..4096].fill(7);
-    assert_eq!(scan.root.entries().values().next().unwrap().hash(), Some(ContentHash::of(&bytes)));
+    assert_eq!(scan.root.entries().nodes().next().unwrap().hash(), Some(ContentHash::of(&bytes)));
     assert_eq!(memory.counts().bytes, 4096);
     assert_eq!(memory.counts().zeros, (4 << 20) - 4096);
 }

@@ -224,7 +224,7 @@ impl Receiver {
             return draft.remove(id, Some(index), path.clone());
         }
         let names: Vec<_> =
-            draft.tree.dir(path).map_or_else(Vec::new, |dir| dir.entries().keys().cloned().collect());
+            draft.tree.dir(path).map_or_else(Vec::new, |dir| dir.entries().names().cloned().collect());
         for name in names {
             if let Ok(below) = path.join(&name) {
                 self.remove_around(draft, id, index, &below, keeps);

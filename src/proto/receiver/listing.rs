@@ -58,7 +58,7 @@ impl Receiver {
     fn is_listable(&self, dir: &RelPath) -> bool {
         !self.is_hashing
             || self.tree.dir(dir).is_none_or(|dir| {
-                dir.entries().values().all(|node| node.kind() == Kind::Dir || node.hash().is_some())
+                dir.entries().nodes().all(|node| node.kind() == Kind::Dir || node.hash().is_some())
             })
     }
 
@@ -89,7 +89,7 @@ impl Receiver {
 fn cut(dir: &Dir, full: bool) -> Vec<Vec<EntryInfo>> {
     let mut parts = vec![Vec::new()];
     let mut part_bytes = 0;
-    for (name, node) in dir.entries() {
+    for (name, node) in dir.entries().iter() {
         let entry_bytes = ENTRY_BYTES + name.as_bytes().len();
         let is_full =
             part_bytes + entry_bytes > OP_BYTES || parts.last().is_some_and(|part| part.len() == LIST_ITEMS);

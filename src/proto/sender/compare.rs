@@ -234,7 +234,7 @@ impl Sender {
 
 impl Walk {
     fn build(&mut self, path: &RelPath, meta: crate::model::Meta, source: &Tree, old: &Tree) -> Arc<Dir> {
-        let mut nodes = BTreeMap::new();
+        let mut nodes = Vec::new();
         for entry in self.listed.remove(path).unwrap_or_default() {
             let Ok(below) = path.join(&entry.name) else { continue };
             let node = if entry.kind != Kind::Dir {
@@ -244,9 +244,9 @@ impl Walk {
             } else {
                 Node::Dir(self.build(&below, entry.meta, source, old))
             };
-            nodes.insert(entry.name, node);
+            nodes.push((entry.name, node));
         }
-        Arc::new(Dir::with_entries(meta, nodes))
+        Arc::new(Dir::with_entries(meta, nodes.into_iter().collect()))
     }
 
     fn leaf(&self, path: &RelPath, entry: &EntryInfo, source: &Tree, old: &Tree) -> Leaf {

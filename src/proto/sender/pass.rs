@@ -217,7 +217,7 @@ fn add_missing(source: &Dir, have: &Dir, path: &RelPath, both: &mut Tree) {
     if source.has_same_entries(have) {
         return;
     }
-    for (name, old) in have.entries() {
+    for (name, old) in have.entries().iter() {
         let Ok(path) = path.join(name) else { continue };
         match (source.get(name), old) {
             (None, old) => drop(both.insert(&path, old.clone())),
