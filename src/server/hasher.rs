@@ -62,6 +62,11 @@ impl Hasher {
         queue.extend(first);
         queue.extend(rest);
     }
+
+    /// Whether nothing is left to hash.
+    pub fn is_over(&self) -> bool {
+        self.work.n_running.load(Ordering::Acquire) == 0
+    }
 }
 
 impl Drop for Hasher {

@@ -103,7 +103,7 @@ pub async fn serve_pipe(harbour: &Harbour, pipe: Pipe) -> Result<(), String> {
 
 async fn serve(harbour: &Harbour, guest: super::session::Guest, holder: Option<Arc<Holder>>, peer: String) {
     let client = guest.hello.name.to_string();
-    harbour.warm.end().await;
+    harbour.warm.yield_to_session(&harbour.shore).await;
     harbour.events.event(Event::ClientConnected { client: client.clone(), peer });
     // A sender that only looks holds no lease.
     let holder = holder.unwrap_or_else(Holder::looking);
@@ -115,6 +115,7 @@ async fn serve(harbour: &Harbour, guest: super::session::Guest, holder: Option<A
     if !harbour.shore.is_in_place() {
         harbour.lost.notify_one();
     }
+    harbour.warm.session_ended(&harbour.shore, harbour.events);
 }
 
 /// What `serve` says when it is ready.

@@ -75,6 +75,8 @@ pub struct Shore {
     pub in_place: Option<u64>,
     pub trash: Trash,
     pub path: PathBuf,
+    /// Whether files were left unhashed when the last who hashed them ended.
+    pub is_unhashed: AtomicBool,
     /// Set when the cache was damaged: said once.
     pub rebuilt: Option<String>,
 }
@@ -137,6 +139,7 @@ impl Shore {
                 name_bytes: keeps.name_bytes,
             },
             path,
+            is_unhashed: AtomicBool::new(false),
             rebuilt,
         }))
     }

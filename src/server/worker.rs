@@ -99,7 +99,9 @@ impl Worker {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        drop(self.hasher.take());
+        if let Some(hasher) = self.hasher.take() {
+            self.shore.is_unhashed.store(!hasher.is_over(), Ordering::Relaxed);
+        }
         self.stage.clear(&self.shore);
         self.shore.known.sync();
     }
@@ -236,6 +238,7 @@ impl Worker {
             tree,
         };
         self.answer(Answer::Walked(walked));
+        self.shore.is_unhashed.store(!pending.is_empty(), Ordering::Relaxed);
         if !pending.is_empty() {
             self.hasher = Some(Hasher::start(self.shore.clone(), pending, deep, self.answers.clone()));
         }

@@ -150,6 +150,29 @@ fn what_is_adopted_is_hashed_in_the_background_and_a_restart_in_the_middle_goes_
 }
 
 #[test]
+fn hashing_goes_on_when_a_client_that_needed_a_part_of_it_has_left() {
+    const FILE_BYTES: usize = 4 << 20;
+    const N_DIRS: usize = 30;
+    let world = World::new();
+    for index in 0..N_DIRS {
+        write(world.dst.join(format!("d{index}/f")), noise(index as u64, FILE_BYTES));
+    }
+    write(world.src.join("d7/f"), noise(7, FILE_BYTES));
+    let server = world.serve(&["--adopt"]);
+    let mut words = Vec::new();
+    let others: Vec<String> =
+        (0..N_DIRS).filter(|index| *index != 7).map(|index| format!("/d{index}")).collect();
+    others.iter().for_each(|other| words.extend(["--exclude", other.as_str()]));
+    let ran = world.push(&server, &words);
+    assert_eq!(ran.ended_with(0).did()[0], 0, "no file was sent");
+    let id = server.running.id();
+    let n_when_left = n_read(id);
+    assert!(n_when_left < (N_DIRS * FILE_BYTES) as u64, "all was hashed before it left: {n_when_left}");
+    wait_until("everything is hashed", || n_read(id) > (N_DIRS * FILE_BYTES) as u64);
+    server.stop().ended_with(0);
+}
+
+#[test]
 fn a_restart_on_its_own_destination_goes_on() {
     let world = World::new();
     write(world.src.join("a"), noise(1, 300_000));
