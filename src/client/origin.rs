@@ -22,14 +22,28 @@ pub fn source_id(root: &Path) -> Option<[u8; 16]> {
     blake3::derive_key("strait 1 source", &bytes)[..16].try_into().ok()
 }
 
-/// What became of the root since [`keep_root`]. Numbers of devices and inodes mean something within
-/// one boot of the machine only.
+/// Bytes of a kept root behind the boot: device, inode, and time of birth.
+const DEVICE_BYTES: usize = 8;
+const INODE_BYTES: usize = 8;
+const BORN_BYTES: usize = 12;
+
+/// What became of the root since [`keep_root`].
+///
+/// Numbers of devices and inodes mean something within one boot of the machine only. The time of birth
+/// outlives it, where the file system tells one: after a boot it is all that tells an empty mount point
+/// from the source that belongs there, and another one is taken for that of another file system.
 pub fn root_change(known: &KnownContents, root: &DirId) -> RootChange {
     let Some(kept) = known.cache().word(ROOT) else { return RootChange::None };
     let now = word_of(root);
-    let (n_boot, n_device) = (now.len() - 28, now.len() - 20);
-    if kept.len() != now.len() || kept[..n_boot] != now[..n_boot] || kept == now {
+    let n_inode = now.len() - BORN_BYTES;
+    let n_device = n_inode - INODE_BYTES;
+    let n_boot = n_device - DEVICE_BYTES;
+    if kept.len() != now.len() || kept == now {
         RootChange::None
+    } else if kept[..n_boot] != now[..n_boot] {
+        let (was_born, born) = (&kept[n_inode..], &now[n_inode..]);
+        let is_told = was_born != [0; BORN_BYTES];
+        if is_told && was_born != born { RootChange::OtherDevice } else { RootChange::None }
     } else if kept[..n_device] != now[..n_device] {
         RootChange::OtherDevice
     } else {
@@ -78,12 +92,31 @@ mod tests {
         ] {
             assert_eq!(root_change(&known, &now), change);
         }
-        let mut other_boot = word_of(&root);
-        other_boot[0] ^= 1;
-        known.cache().set_word(ROOT, &other_boot).unwrap();
-        assert_eq!(root_change(&known, &DirId { dev: 6, ..root }), RootChange::None, "of another boot");
         known.cache().set_word(ROOT, b"short").unwrap();
         assert_eq!(root_change(&known, &root), RootChange::None);
+    }
+
+    // After a boot nothing was known of the root: an empty mount point was an emptied source.
+    #[test]
+    fn after_another_boot_the_time_of_birth_tells_another_root() {
+        let known = KnownContents::new(Arc::new(Cache::in_memory().unwrap()));
+        let root = DirId { dev: 5, ino: 7, born: Time { secs: 9, nanos: 1 } };
+        let keep = |root: &DirId| {
+            let mut other_boot = word_of(root);
+            other_boot[0] ^= 1;
+            known.cache().set_word(ROOT, &other_boot).unwrap();
+        };
+        keep(&root);
+        for (now, change) in [
+            (root, RootChange::None),
+            (DirId { dev: 6, ino: 9, ..root }, RootChange::None),
+            (DirId { born: Time { secs: 9, nanos: 2 }, ..root }, RootChange::OtherDevice),
+            (DirId { born: Time::default(), ..root }, RootChange::OtherDevice),
+        ] {
+            assert_eq!(root_change(&known, &now), change);
+        }
+        keep(&DirId { born: Time::default(), ..root });
+        assert_eq!(root_change(&known, &root), RootChange::None, "the file system told no birth");
     }
 
     #[test]

@@ -21,7 +21,8 @@ pub enum RootChange {
     None,
     /// Another directory has its name.
     Replaced,
-    /// Another file system is there: the one that held the source was unmounted, most likely.
+    /// Another file system is there, or, since the machine was started anew, another directory: what held the
+    /// source is not mounted, most likely.
     OtherDevice,
 }
 
@@ -64,8 +65,9 @@ pub enum Ruling {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
     #[error(
-        "the source lies on another file system than before and hardly anything in it is known: was it unmounted? \
-         {n_deletes} deletes wait until it is back. If this is meant, say --allow-mass-delete once"
+        "the source is not the directory it was, of another file system or since before the last boot, and hardly \
+         anything in it is known: was it unmounted? {n_deletes} deletes wait until it is back. If this is meant, say \
+         --allow-mass-delete once"
     )]
     Unmounted { n_deletes: u64 },
     #[error(

@@ -2,7 +2,7 @@
 
 use super::{MANY, assert_all_there, fill, in_step, vanish};
 use crate::common::tree::{chmod, link, listed, mkdir, mv, rm, write};
-use crate::common::{User, World, text, wait_until};
+use crate::common::{Ran, Running, User, World, text, wait_until};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -275,6 +275,34 @@ fn unmounted() {
         world.push_here(&[]).ended_with(4).says("unmounted");
         assert_all_there(&world, 9);
     }
+}
+
+/// Pushes as on a machine that was started anew.
+fn push_after_boot(world: &World, boot: &str) -> Ran {
+    let id = write(world.at("boot_id"), format!("{boot}\n"));
+    let script = "mount --bind \"$0\" /proc/sys/kernel/random/boot_id && exec \"$@\"";
+    let mut command = world.me.command("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", script]).arg(id);
+    command.arg(world.me.program()).args(["push", text(&world.src), text(&world.dst), "--json", "-v"]);
+    Running::start(command).ended()
+}
+
+// Within one boot numbers tell an empty mount point from the source; after another nothing did, and all of it was
+// deleted at the destination, however it was called.
+#[test]
+fn unmounted_while_the_machine_was_off() {
+    let world = World::new();
+    let Some(mount) = Mount::new(&world.src) else { return };
+    fill(&world, 9);
+    world.push_here(&[]).ended_with(0);
+    push_after_boot(&world, "6a1b5f0e-0000-4000-8000-000000000001").ended_with(0);
+    drop(mount);
+    for _ in 0..2 {
+        push_after_boot(&world, "6a1b5f0e-0000-4000-8000-000000000002").ended_with(4).says("unmounted");
+        assert_all_there(&world, 9);
+    }
+    world.push_here(&[]).ended_with(4).says("unmounted");
+    assert_all_there(&world, 9);
 }
 
 #[test]
