@@ -166,3 +166,39 @@ fn a_large_source_that_is_made_anew_under_a_watch_is_held_and_goes_on() {
     wait_until("in step again", || common::tree::differences(&world.src, &world.dst).is_empty());
     watch.interrupt().ended_with(0);
 }
+
+// A watch that was started again had forgotten what it had seen go.
+#[test]
+fn what_goes_in_slices_is_held_across_a_restart_of_the_watch() {
+    let world = in_step(MANY);
+    let watch = |words: &[&str]| {
+        let all = [&["watch", text(&world.src), text(&world.dst), "--json", "-v"], words].concat();
+        world.me.start(&all)
+    };
+    let is_held = |watch: &common::Running| {
+        watch.wait_for("held deletes", |said| {
+            said.out.iter().find(|line| line.contains("\"held\"") && line.contains("bit by bit")).cloned()
+        })
+    };
+    let first = watch(&[]);
+    first.wait_for_event("pass_done");
+    rm(world.src.join("d0"));
+    wait_until("a third is gone there too", || !world.dst.join("d0").exists());
+    first.kill();
+    let second = watch(&[]);
+    second.wait_for_event("pass_done");
+    rm(world.src.join("d1"));
+    is_held(&second);
+    second.interrupt();
+    let third = watch(&[]);
+    is_held(&third);
+    third.interrupt();
+    assert_eq!(fs::read_dir(world.dst.join("d1")).expect("it is there").count(), MANY / 3);
+    let last = watch(&["--allow-mass-delete"]);
+    wait_until("allowed, it goes", || !world.dst.join("d1").exists());
+    // And what was allowed is not held against what goes later.
+    rm(world.src.join("d2/f2"));
+    wait_until("one more goes", || !world.dst.join("d2/f2").exists());
+    last.interrupt().ended_with(0);
+    assert_same(&world.src, &world.dst);
+}

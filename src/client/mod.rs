@@ -41,7 +41,7 @@ use memory::{client_id, host_name, open_cache, shadow_of};
 use options::{ClientOptions, Once};
 use ready::{Ready, prepare};
 use session::{Ashore, End, send};
-use source::SourceThread;
+use source::{Memory, SourceThread};
 use status::Recorder;
 use std::path::Path;
 use std::sync::Arc;
@@ -119,7 +119,12 @@ async fn sync(
     let watches = options.mode == Once::Watch;
     let root_path = &options.source;
     let shadow = shadow_of(&options, &root, &places);
-    let source = SourceThread::start(root, known.clone(), scope.clone(), (watches, is_confined), events);
+    if options.allow_mass_delete && options.mode != Once::DryRun {
+        Memory::forget(&known);
+    }
+    let memory = if watches { Memory::of_watch(&known) } else { Memory::of_once() };
+    let source =
+        SourceThread::start(root, known.clone(), scope.clone(), (watches, is_confined), memory, events);
     let backlog = Backlog::default();
     let ashore = Ashore {
         known,

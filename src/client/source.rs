@@ -3,15 +3,16 @@
 //! Events are hints, the scan is the truth: an event only tells which directory to list again.
 
 mod links;
+mod memory;
 mod scans;
 
 use self::links::Links;
+pub use self::memory::Memory;
 use super::origin::root_change;
 use super::teller::tell_skipped;
 use crate::client::event::{Event, Report, Scanned};
 use crate::disk::{DirId, Findings, Root, What};
 use crate::model::{RelPath, Tree};
-use crate::plan::lately::Lately;
 use crate::plan::scope::Scope;
 use crate::plan::settle::{Batch, Settle};
 use crate::proto::sender;
@@ -76,6 +77,7 @@ impl SourceThread {
         known: Arc<KnownContents>,
         scope: Scope,
         (watches, is_confined): (bool, bool),
+        memory: Memory,
         events: &'static dyn Report,
     ) -> Self {
         let (orders, taken) = channel();
@@ -104,8 +106,7 @@ impl SourceThread {
             seen_gone: Arc::default(),
             has_told_limit: false,
             synced_at: Instant::now(),
-            lately: Lately::default(),
-            started: Instant::now(),
+            memory,
         };
         keeper.begin_watch();
         let thread = std::thread::spawn(move || keeper.run(taken));
@@ -164,8 +165,7 @@ struct Keeper {
     seen_gone: Arc<BTreeSet<RelPath>>,
     has_told_limit: bool,
     synced_at: Instant,
-    lately: Lately,
-    started: Instant,
+    memory: Memory,
 }
 
 impl Keeper {
@@ -280,7 +280,7 @@ impl Keeper {
             is_listed: self.findings.is_listed(),
             seen_gone: self.seen_gone.clone(),
             root: root_change(&self.known, &self.root.id()),
-            n_lately: self.lately.note(self.started.elapsed().as_millis() as u64, self.tree.n_entries()),
+            n_lately: self.memory.note(&self.known, self.tree.n_entries()),
         };
         let scanned = self.scanned();
         if self.number == 1 {

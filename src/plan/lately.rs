@@ -10,18 +10,39 @@ use std::collections::VecDeque;
 const WINDOW_MS: u64 = 3_600_000;
 /// Sizes are kept this far apart, which bounds their number.
 const STEP_MS: u64 = 60_000;
+/// So many at most.
+const N_SIZES: usize = (WINDOW_MS / STEP_MS) as usize + 2;
 
 /// The most entries that a source had within the last hour.
 ///
 /// Once more has gone than may go unasked, it does not forget until the source has grown again: what is held back
 /// must not go by itself an hour later.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lately {
     /// Moments and sizes, each smaller than the one before.
     sizes: VecDeque<(u64, u64)>,
 }
 
 impl Lately {
+    /// From what [`Lately::ages`] told, as if the present were this moment.
+    pub fn of_ages(now_ms: u64, ages: impl IntoIterator<Item = (u64, u64)>) -> Self {
+        let mut lately = Self::default();
+        for (age_ms, size) in ages.into_iter().take(N_SIZES) {
+            let at_ms = now_ms.saturating_sub(age_ms);
+            // What is in no order was not told by it.
+            let follows = |&(before_ms, before): &(u64, u64)| before_ms <= at_ms && before > size;
+            if lately.sizes.back().is_none_or(follows) {
+                lately.sizes.push_back((at_ms, size));
+            }
+        }
+        lately
+    }
+
+    /// How many milliseconds ago the source had how many entries, as far as that counts.
+    pub fn ages(&self, now_ms: u64) -> impl Iterator<Item = (u64, u64)> {
+        self.sizes.iter().map(move |(at_ms, size)| (now_ms.saturating_sub(*at_ms), *size))
+    }
+
     /// Notes how many entries the source has, and returns the most that it had.
     pub fn note(&mut self, now_ms: u64, n_entries: u64) -> u64 {
         while self.sizes.back().is_some_and(|(_, size)| *size <= n_entries) {
@@ -74,6 +95,31 @@ mod tests {
         for at in 0..100_000 {
             lately.note(at * 60, 1_000_000 - at);
         }
-        assert!(lately.sizes.len() <= (WINDOW_MS / STEP_MS) as usize + 2, "{}", lately.sizes.len());
+        assert!(lately.sizes.len() <= N_SIZES, "{}", lately.sizes.len());
+    }
+
+    #[test]
+    fn what_it_told_is_what_it_is_made_of_again() {
+        let mut lately = Lately::default();
+        for (minute, size) in [(100, 1_000), (120, 900), (140, 700)] {
+            lately.note(minute * MINUTE_MS, size);
+        }
+        let again = Lately::of_ages(2_000 * MINUTE_MS, lately.ages(150 * MINUTE_MS));
+        assert_eq!(
+            again.ages(2_000 * MINUTE_MS).collect::<Vec<_>>(),
+            lately.ages(150 * MINUTE_MS).collect::<Vec<_>>()
+        );
+        let mut again = again;
+        assert_eq!(again.note(2_009 * MINUTE_MS, 700), 1_000);
+        assert_eq!(again.note(2_011 * MINUTE_MS, 700), 900);
+    }
+
+    #[test]
+    fn ages_that_it_never_told_make_no_memory_that_cannot_be() {
+        let ages = [(50, 10), (60, 9), (40, 11), (30, 8)].map(|(age, size)| (age * MINUTE_MS, size));
+        let lately = Lately::of_ages(1_000 * MINUTE_MS, ages);
+        assert_eq!(lately.ages(1_000 * MINUTE_MS).collect::<Vec<_>>(), [ages[0], ages[3]]);
+        let many = Lately::of_ages(0, (0..1_000_000).map(|n| (0, 2_000_000 - n)));
+        assert_eq!(many.sizes.len(), N_SIZES);
     }
 }
