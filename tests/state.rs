@@ -29,9 +29,10 @@ enum Harm {
     Zeros,
     Doubled,
     OtherVersion,
+    Directory,
 }
 
-const HARMS: [Harm; 11] = [
+const HARMS: [Harm; 12] = [
     Harm::FlipSome,
     Harm::FlipMany,
     Harm::FlipHead,
@@ -43,12 +44,13 @@ const HARMS: [Harm; 11] = [
     Harm::Zeros,
     Harm::Doubled,
     Harm::OtherVersion,
+    Harm::Directory,
 ];
 
 impl Harm {
     /// Whether it must be said: the others may hit what holds nothing, or are like a first start.
     fn is_plain(self) -> bool {
-        matches!(self, Harm::Rubbish | Harm::OtherVersion | Harm::Zeros)
+        matches!(self, Harm::Rubbish | Harm::OtherVersion | Harm::Zeros | Harm::Directory)
     }
 
     fn does(self, store: &Path, rng: &mut Rng) {
@@ -70,6 +72,11 @@ impl Harm {
             }
             Harm::Empty => fs::write(store, b"").unwrap(),
             Harm::Delete => fs::remove_file(store).unwrap(),
+            // A server did not start, a client remembered nothing any more.
+            Harm::Directory => {
+                fs::remove_file(store).unwrap();
+                fs::create_dir_all(store.join("holds something")).unwrap();
+            }
             Harm::DeleteFolder => fs::remove_dir_all(store.parent().unwrap()).unwrap(),
             Harm::Rubbish => fs::write(store, rng.bytes(100_000)).unwrap(),
             Harm::Zeros => fs::write(store, vec![0; len as usize]).unwrap(),

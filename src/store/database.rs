@@ -76,7 +76,12 @@ impl Store {
         make_folder(folder).map_err(failed)?;
         let file = folder.join(FILE_NAME);
         let existed = file.try_exists().map_err(failed)?;
-        let (database, opened) = match open_file(&file, existed) {
+        let found = if existed && !file.is_file() {
+            Err(Fault::damaged("something that is no file stands in its place"))
+        } else {
+            open_file(&file, existed)
+        };
+        let (database, opened) = match found {
             Ok(database) if existed => (database, Opened::Found),
             Ok(database) => (database, Opened::Fresh),
             Err(Fault::Damaged(why)) => {
@@ -320,7 +325,7 @@ fn check_format(database: &Database) -> Result<(), Fault> {
     }
 }
 
-/// Renames the file aside, under a number of its own; what was set aside before goes.
+/// Renames the file aside, under a number of its own; what was set aside before goes, directories excepted.
 fn set_aside(folder: &Path) -> io::Result<PathBuf> {
     let mut last = 0;
     let mut older = Vec::new();
@@ -336,7 +341,11 @@ fn set_aside(folder: &Path) -> io::Result<PathBuf> {
     let aside = folder.join(format!("{ASIDE_PREFIX}{}", last.saturating_add(1)));
     fs::rename(folder.join(FILE_NAME), &aside)?;
     for path in older {
-        fs::remove_file(path)?;
+        match fs::remove_file(path) {
+            // What was no file is not ours to empty.
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {}
+            removed => removed?,
+        }
     }
     Ok(aside)
 }
