@@ -113,9 +113,10 @@ pub const UNANSWERED: usize = 16 * OPEN_ASKS;
 pub const UNREAD_BYTES: usize = GIB as usize;
 /// Messages read and not yet taken by the session; each fits a frame.
 pub const INBOX_MESSAGES: usize = 64;
-/// Entries of one walk of the destination: what a hostile receiver could make a sender hold. Large, as nobody
-/// knows how much a destination holds that is to go; it bounds the time of a lie rather than its memory.
-pub const WALK_ENTRIES: usize = 50_000_000;
+/// Memory for what a walk of the destination lists, and what is added for each entry that the sender has itself
+/// or knows of: some four million entries of which it knows nothing, and any number of those that it has.
+pub const WALK_BYTES: usize = 512 * MIB;
+pub const WALK_ENTRY_BYTES: usize = 512;
 /// Changes sent and not yet acknowledged.
 pub const UNACKNOWLEDGED: usize = 65_536;
 /// Content bytes that may be sent before `Welcome`, and the least credit ever.

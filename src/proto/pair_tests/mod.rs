@@ -15,6 +15,7 @@ mod efficiency;
 mod flow;
 mod hostile;
 mod items;
+mod listings;
 mod misfits;
 mod moves;
 mod names;

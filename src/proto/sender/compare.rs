@@ -5,7 +5,7 @@
 
 use super::{Phase, Sender};
 use crate::model::limits::{
-    FILE_BYTES, LIST_DIRS, LIST_ITEMS, OP_BYTES, OPEN_ASKS, WALK_ENTRIES, WALKS_A_MINUTE,
+    FILE_BYTES, LIST_DIRS, LIST_ITEMS, OP_BYTES, OPEN_ASKS, WALK_BYTES, WALK_ENTRY_BYTES, WALKS_A_MINUTE,
 };
 use crate::model::{Content, ContentHash, Dir, Kind, Leaf, List, Node, RelPath, Tag, Tree};
 use crate::plan::scope::Verdict;
@@ -28,9 +28,29 @@ pub(super) struct Walk {
     listed: BTreeMap<RelPath, Vec<EntryInfo>>,
     settled: BTreeMap<RelPath, Arc<Dir>>,
     leaves: Vec<RelPath>,
-    n_entries: usize,
+    /// Memory that all of this may still take, in bytes, about.
+    room_bytes: usize,
     /// Full hashes of the source's contents by tag: what was moved is recognised.
     by_tag: HashMap<Tag, ContentHash>,
+}
+
+impl Walk {
+    /// Takes room for so many bytes.
+    fn take_room(&mut self, n_bytes: usize) -> Result<(), Breach> {
+        let too_much = || {
+            Breach(
+                "the destination lists far more than this side has or knows of; begin with an empty one"
+                    .into(),
+            )
+        };
+        self.room_bytes = self.room_bytes.checked_sub(n_bytes).ok_or_else(too_much)?;
+        Ok(())
+    }
+}
+
+/// Memory of one more path in a list or map, about.
+fn path_bytes(path: &RelPath) -> usize {
+    path.as_bytes().len() + 64
 }
 
 impl Sender {
@@ -66,6 +86,12 @@ impl Sender {
         self.start_walk(full);
     }
 
+    /// Leaves the walk so much memory.
+    #[cfg(test)]
+    pub(in crate::proto) fn set_walk_room(&mut self, room_bytes: usize) {
+        self.walk.as_mut().expect("it lists").room_bytes = room_bytes;
+    }
+
     fn start_walk(&mut self, full: bool) {
         let mut by_tag = HashMap::new();
         if let Some(source) = &self.source {
@@ -75,6 +101,8 @@ impl Sender {
                 }
             });
         }
+        let trees = [self.source.as_ref().map(|source| &source.tree), self.acknowledged.as_ref()];
+        let n_known = trees.into_iter().flatten().map(|tree| tree.n_entries() as usize).sum::<usize>();
         self.phase = Phase::Comparing;
         self.walk = Some(Walk {
             full,
@@ -84,7 +112,7 @@ impl Sender {
             listed: BTreeMap::new(),
             settled: BTreeMap::new(),
             leaves: Vec::new(),
-            n_entries: 0,
+            room_bytes: WALK_BYTES + WALK_ENTRY_BYTES * n_known,
             by_tag,
         });
         self.ask_lists();
@@ -115,6 +143,12 @@ impl Sender {
     /// A part of a listing came.
     pub(super) fn listing(&mut self, listing: Listing) -> Result<(), Breach> {
         let Some(walk) = &mut self.walk else { return Ok(()) };
+        // A part without entries counts too.
+        walk.take_room(size_of::<EntryInfo>())?;
+        if let ListingBody::Entries(part) = &listing.body {
+            let bytes_of = |entry: &EntryInfo| size_of::<EntryInfo>() + entry.name.as_bytes().len();
+            walk.take_room(part.iter().map(bytes_of).sum())?;
+        }
         let Some(entries) = walk.open.get_mut(&listing.dir) else {
             return Err(Breach("a listing that was not asked for".into()));
         };
@@ -122,10 +156,6 @@ impl Sender {
             ListingBody::Entries(part) => {
                 if part.iter().any(|entry| !entry.meta.is_valid() || entry.size > FILE_BYTES) {
                     return Err(Breach("an entry that cannot be".into()));
-                }
-                walk.n_entries += part.len();
-                if walk.n_entries > WALK_ENTRIES {
-                    return Err(Breach("more entries than can be".into()));
                 }
                 entries.extend(part);
             }
@@ -141,7 +171,7 @@ impl Sender {
             Some(_) => drop(walk.requests.remove(&listing.request)),
             None => return Err(Breach("a listing of another question".into())),
         }
-        self.listed(listing.dir, entries);
+        self.listed(listing.dir, entries)?;
         self.ask_lists();
         if self.walk.as_ref().is_some_and(|walk| walk.open.is_empty() && walk.to_ask.is_empty()) {
             self.walked();
@@ -150,17 +180,25 @@ impl Sender {
     }
 
     /// A directory is listed whole: settles what is known, asks for what differs.
-    fn listed(&mut self, dir: RelPath, mut entries: Vec<EntryInfo>) {
-        let Some(walk) = &mut self.walk else { return };
+    fn listed(&mut self, dir: RelPath, mut entries: Vec<EntryInfo>) -> Result<(), Breach> {
+        let Some(walk) = &mut self.walk else { return Ok(()) };
+        let mut room = Ok(());
         let source = self.source.as_ref().map(|source| &source.tree);
         entries.retain(|entry| {
             let Ok(path) = dir.join(&entry.name) else { return false };
-            if self.config.scope.verdict(&path, entry.kind == Kind::Dir) != Verdict::Take {
-                walk.leaves.push(path);
+            let is_left = self.config.scope.verdict(&path, entry.kind == Kind::Dir) != Verdict::Take;
+            if !is_left && entry.kind != Kind::Dir {
+                return true;
+            }
+            if room.is_ok() {
+                room = walk.take_room(path_bytes(&path));
+            }
+            if room.is_err() {
                 return false;
             }
-            if entry.kind != Kind::Dir {
-                return true;
+            if is_left {
+                walk.leaves.push(path);
+                return false;
             }
             let tag = tag_of(&entry.hash);
             let known = [source, self.acknowledged.as_ref()].into_iter().flatten().find_map(|tree| {
@@ -180,6 +218,7 @@ impl Sender {
             true
         });
         walk.listed.insert(dir, entries);
+        room
     }
 
     /// All is listed: A is what the destination holds.
