@@ -62,6 +62,10 @@ impl Grid {
     }
 
     fn push(&self) -> Running {
+        self.push_with(&[])
+    }
+
+    fn push_with(&self, more: &[&str]) -> Running {
         let (src, port) = (self.yard.src.to_str().unwrap(), self.port.to_string());
         let words = [
             "push",
@@ -75,7 +79,7 @@ impl Grid {
             "--port",
             &port,
         ];
-        self.yard.start("push", &words)
+        self.yard.start("push", &[&words, more].concat())
     }
 }
 
@@ -223,6 +227,31 @@ fn lasts_to_the_last_bit(name: &str, n_mib: u64, make: &[&str]) {
     }
 }
 
+/// More than is made durable behind a transfer before the power fails.
+const SLOW_BYTES: usize = 24 << 20;
+
+/// Of a transfer that was under way, what was synced is gone on from; what was only written is not believed.
+fn goes_on_from_what_was_synced(name: &str, n_mib: u64, make: &[&str]) {
+    let grid = Grid::new(n_mib, make);
+    let yard = &grid.yard;
+    fs::write(yard.src.join("slow"), Rng(7).bytes(SLOW_BYTES)).unwrap();
+    let mut server = yard.serve(grid.port);
+    let mut push = grid.push_with(&["--bwlimit", "1M"]);
+    push.wait_for("\"connected\"");
+    // It is synced after ten seconds for the first time, and then there is more.
+    std::thread::sleep(Duration::from_secs(13));
+    grid.cut();
+    push.kill();
+    server.kill();
+    grid.restart();
+    let _server = yard.serve(grid.port);
+    let ended = grid.push().ended();
+    yard.is_in_step(name);
+    let n_sent = ended.is_in_step(name).summary()["wire_sent"];
+    println!("{name}: {n_sent} of {SLOW_BYTES} bytes were sent again");
+    assert!(n_sent < (SLOW_BYTES as u64) * 3 / 4, "{name}: {n_sent} of {SLOW_BYTES} were sent again");
+}
+
 const TOOLS: &[&str] = &["mkfs.xfs", "mkfs.ext4", "mkfs.btrfs"];
 
 #[test]
@@ -264,5 +293,26 @@ fn what_a_push_acknowledged_is_whole_after_a_power_cut_on_xfs() {
 fn what_a_push_acknowledged_is_whole_after_a_power_cut_on_btrfs() {
     if own_mounts("what_a_push_acknowledged_is_whole_after_a_power_cut_on_btrfs", TOOLS) == Place::Inside {
         lasts_to_the_last_bit("btrfs", 160, &["mkfs.btrfs", "-q"]);
+    }
+}
+
+#[test]
+fn a_transfer_goes_on_from_what_was_synced_on_ext4() {
+    if own_mounts("a_transfer_goes_on_from_what_was_synced_on_ext4", TOOLS) == Place::Inside {
+        goes_on_from_what_was_synced("ext4", 128, &["mkfs.ext4", "-q"]);
+    }
+}
+
+#[test]
+fn a_transfer_goes_on_from_what_was_synced_on_xfs() {
+    if own_mounts("a_transfer_goes_on_from_what_was_synced_on_xfs", TOOLS) == Place::Inside {
+        goes_on_from_what_was_synced("xfs", 320, &["mkfs.xfs", "-q"]);
+    }
+}
+
+#[test]
+fn a_transfer_goes_on_from_what_was_synced_on_btrfs() {
+    if own_mounts("a_transfer_goes_on_from_what_was_synced_on_btrfs", TOOLS) == Place::Inside {
+        goes_on_from_what_was_synced("btrfs", 160, &["mkfs.btrfs", "-q"]);
     }
 }

@@ -47,6 +47,12 @@ pub struct StoredPartial {
     pub noted: Time,
 }
 
+/// `STATX_MNT_ID_UNIQUE`, since Linux 6.8.
+///
+/// RACE: older kernels give the number of a mount again to the next one, so that a disk that was pulled out and
+/// put back within one boot may look as if it had never been away.
+const UNIQUE_MOUNT: StatxFlags = StatxFlags::from_bits_retain(0x4000);
+
 /// Where a process runs: what it has written and not synced is there as long as both stay the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Life {
@@ -62,8 +68,9 @@ impl Life {
             let text = std::fs::read("/proc/sys/kernel/random/boot_id").ok()?;
             blake3::hash(&text).as_bytes().first_chunk::<16>().copied()
         }))?;
-        let stat = sys::statx(dir, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
-        (stat.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(Self { boot: id, mount: stat.stx_mnt_id })
+        let stat = sys::statx(dir, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID | UNIQUE_MOUNT).ok()?;
+        let is_told = stat.stx_mask & (StatxFlags::MNT_ID | UNIQUE_MOUNT).bits() != 0;
+        is_told.then_some(Self { boot: id, mount: stat.stx_mnt_id })
     }
 }
 

@@ -18,10 +18,8 @@ pub struct Partials(Mutex<Vec<StoredPartial>>);
 impl Partials {
     /// Reads the records in the stage; removes everything else there.
     pub fn load(own: &OwnFolder) -> Result<Self, DestinationError> {
-        let oldest = now().secs - PARTIAL_SECS;
         let partials = own.partials()?.iter().filter_map(|id| load_partial(own, id)).collect();
         let partials = Self(Mutex::new(partials));
-        partials.list().retain(|partial| partial.noted.secs >= oldest);
         partials.trim(own);
         let ids: Vec<PartialId> = partials.list().iter().map(|partial| partial.id).collect();
         own.sweep_stage(&|_| false, &ids)?;
@@ -38,10 +36,12 @@ impl Partials {
         self.trim(own);
     }
 
+    /// Removes those that are too old, and the oldest where there are too many.
     fn trim(&self, own: &OwnFolder) {
+        let oldest = now().secs - PARTIAL_SECS;
         let mut list = self.list();
         list.sort_by_key(|partial| std::cmp::Reverse(partial.noted));
-        let n_kept = PARTIALS.min(list.len());
+        let n_kept = PARTIALS.min(list.partition_point(|partial| partial.noted.secs >= oldest));
         list.drain(n_kept..).for_each(|partial| remove_partial(own, &partial.id));
     }
 
@@ -82,7 +82,8 @@ impl Partials {
     }
 
     /// What a greeting lists; no more than fits it.
-    pub fn infos(&self) -> Vec<PartialInfo> {
+    pub fn infos(&self, own: &OwnFolder) -> Vec<PartialInfo> {
+        self.trim(own);
         let mut message_bytes = 0;
         let fits = |partial: &&StoredPartial| {
             message_bytes += partial.intent.path.as_bytes().len() + INFO_BYTES;
@@ -98,5 +99,64 @@ impl Partials {
             path: partial.intent.path.clone(),
         };
         fitting.map(info).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{Destination, Intent, Ledger, Root};
+    use crate::model::{ContentHash, RelPath};
+    use std::time::{Duration, SystemTime};
+
+    const ID: PartialId = [0x81; 16];
+    const BYTES: u64 = 100_000;
+
+    /// Leaves a partial in the stage.
+    fn leave(own: &OwnFolder) -> StoredPartial {
+        let mut data = own.create_data(&ID).unwrap();
+        data.write(&vec![7; BYTES as usize]).unwrap();
+        data.keep().unwrap();
+        let path = RelPath::parse(b"f").unwrap();
+        let mut ledger = Ledger::new(own, ID, Intent { hash: ContentHash([1; 32]), size: 2 * BYTES, path });
+        ledger.note(BYTES, &[[9; 32]], None).unwrap();
+        ledger.keep()
+    }
+
+    fn destination(dir: &std::path::Path) -> Destination {
+        Destination::open(Root::open_destination(dir).unwrap(), [7; 16]).unwrap()
+    }
+
+    fn n_staged(dir: &std::path::Path) -> usize {
+        std::fs::read_dir(dir.join(".strait/stage")).unwrap().count()
+    }
+
+    #[test]
+    fn what_nobody_came_back_for_is_gone_after_a_week_at_the_next_start() {
+        for (days, n_left) in [(6, 1), (8, 0)] {
+            let dir = tempfile::tempdir().unwrap();
+            let destination = destination(dir.path());
+            leave(destination.own());
+            let record = dir.path().join(".strait/stage").join(format!("{}.rec", "81".repeat(16)));
+            let then = SystemTime::now() - Duration::from_secs(days * 24 * 3_600);
+            std::fs::File::options().write(true).open(record).unwrap().set_modified(then).unwrap();
+            let partials = Partials::load(destination.own()).unwrap();
+            assert_eq!(partials.infos(destination.own()).len(), n_left, "{days} days");
+            assert_eq!(n_staged(dir.path()), 3 * n_left, "{days} days");
+        }
+    }
+
+    // A server that ran for weeks kept them until it was started again.
+    #[test]
+    fn what_nobody_came_back_for_is_gone_after_a_week_under_a_server_that_runs() {
+        let dir = tempfile::tempdir().unwrap();
+        let destination = destination(dir.path());
+        let partials = Partials::load(destination.own()).unwrap();
+        let partial = leave(destination.own());
+        partials.put(destination.own(), partial);
+        assert_eq!(partials.infos(destination.own()).len(), 1);
+        partials.list()[0].noted.secs -= PARTIAL_SECS + 1;
+        assert!(partials.infos(destination.own()).is_empty());
+        assert_eq!(n_staged(dir.path()), 0);
     }
 }

@@ -151,7 +151,7 @@ fn machine(shore: &Shore, hello: &Hello, holder: &Holder) -> Receiver {
         keeps: shore.keeps,
         last_source: shore.last_source(),
         credit_bytes: CREDIT_BYTES,
-        partials: shore.partials.infos(),
+        partials: shore.partials.infos(shore.destination.own()),
     };
     Receiver::new(config, hello, shore.known.cache().left(&hello.scope), 0)
 }
