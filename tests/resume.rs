@@ -36,19 +36,26 @@ fn push(yard: &Yard, relay: &Relay) -> Running {
     yard.start("push", &["push", src, "-a", "--json", "--host", "127.0.0.1", "--port", &port])
 }
 
-/// Bytes that a process has read, from files and sockets; `None` where the kernel does not tell.
-fn read_bytes(of: &Running) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{}/io", of.child.id())).ok()?;
-    text.lines().find_map(|line| line.strip_prefix("rchar: "))?.trim().parse().ok()
+/// A count that the kernel keeps of a process; `None` where it does not tell.
+fn io_of(running: &Running, count: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{}/io", running.child.id())).ok()?;
+    text.lines().find_map(|line| line.strip_prefix(count)?.strip_prefix(": "))?.trim().parse().ok()
 }
 
-/// Waits until a process reads nothing more.
+/// Bytes that a process has read, from files and sockets.
+fn read_bytes(of: &Running) -> Option<u64> {
+    io_of(of, "rchar")
+}
+
+/// Waits until a process reads and writes nothing more, for a while that a busy machine seldom lets it sleep.
 fn stands_still(running: &Running) {
     let until = std::time::Instant::now() + faults::deadline();
-    let mut before = None;
-    while before != Some(read_bytes(running)) && std::time::Instant::now() < until {
-        before = Some(read_bytes(running));
-        std::thread::sleep(std::time::Duration::from_millis(250));
+    let (mut before, mut n_same) = (None, 0);
+    while n_same < 4 && std::time::Instant::now() < until {
+        std::thread::sleep(std::time::Duration::from_millis(150));
+        let now = Some((read_bytes(running), io_of(running, "wchar")));
+        n_same = if now == before { n_same + 1 } else { 0 };
+        before = now;
     }
 }
 
@@ -114,6 +121,8 @@ impl Cutter {
                 self.relay.release();
             }
             Fault::Client => {
+                // What it knows of the file is on its way to the disk: killed before, it rightly reads it again.
+                stands_still(&client);
                 client.kill();
                 self.relay.release();
                 // What was under way is read first, so that it is not taken for reading again.
