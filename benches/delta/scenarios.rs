@@ -105,27 +105,36 @@ impl Known {
     }
 }
 
+/// Parts of a target that stand in the basis, as its chunks tell.
+#[derive(Default)]
+pub struct Copies {
+    /// Those that a client names as copies.
+    long: Vec<KnownCopy>,
+    /// Shorter ones, which the blocks lean on.
+    short: Vec<KnownCopy>,
+}
+
 /// Sends a target, whose chunks stand at `copies`, against the basis.
 pub fn delta_of(
     target: &Vec<u8>,
     index: &ContentIndex,
     known: &Known,
-    copies: &[KnownCopy],
+    copies: &Copies,
     sieves: Sieves,
     mut take: impl FnMut(u64, Vec<Op>),
 ) -> DeltaStats {
     let basis = &known.basis;
-    let bases = [KnownBasis {
-        groups: basis.groups.clone().filter(|_| matches!(sieves, Sieves::All | Sieves::Groups)),
-        signatures: match sieves {
-            Sieves::All | Sieves::Blocks => basis.signatures.clone(),
-            Sieves::Groups | Sieves::Chunks => Vec::new(),
-        },
+    let parts = || KnownBasis {
+        groups: basis.groups.clone().filter(|_| sieves == Sieves::Groups),
+        signatures: if sieves == Sieves::Blocks { basis.signatures.clone() } else { Vec::new() },
         ..*basis
-    }];
-    let copies = match sieves {
-        Sieves::All | Sieves::Chunks => copies,
-        Sieves::Groups | Sieves::Blocks => &[],
+    };
+    let alone = (sieves != Sieves::All).then(parts);
+    let bases = std::slice::from_ref(alone.as_ref().unwrap_or(basis));
+    let (copies, hints): (&[_], &[_]) = match sieves {
+        Sieves::All => (&copies.long, &copies.short),
+        Sieves::Chunks => (&copies.long, &[]),
+        Sieves::Groups | Sieves::Blocks => (&[], &[]),
     };
     let target = Target {
         content: target,
@@ -138,15 +147,15 @@ pub fn delta_of(
         take(at, ops);
         ControlFlow::Continue(())
     };
-    let against = Against { bases: &bases, copies, ..Against::default() };
+    let against = Against { bases, copies, hints, ..Against::default() };
     sieve(target, against, 0, &mut emit).expect("a target in memory does not change")
 }
 
-/// The parts of a target that stand in the basis, as its chunks tell: those that a client names as copies, while
-/// shorter ones are left to the blocks.
-pub fn copies_of(chunks: &ChunkMap, known: &Known) -> Vec<KnownCopy> {
+/// The parts of a target that stand in the basis, divided as a client does.
+pub fn copies_of(chunks: &ChunkMap, known: &Known) -> Copies {
     let mut finder = Finder::new(chunks, |_, _| true);
     finder.look_in(known.hash, &known.chunks);
     let copy = |found: Match| KnownCopy { at: found.at, len: found.len, basis: 0, offset: found.offset };
-    finder.matches().into_iter().map(copy).filter(|copy| copy.len as usize >= MIB / 2).collect()
+    let (long, short) = finder.matches().into_iter().map(copy).partition(|copy| copy.len as usize >= MIB / 2);
+    Copies { long, short }
 }

@@ -20,7 +20,7 @@ const ADDED: usize = 48;
 const WORTH_LOOKING: u64 = MIB as u64;
 /// Bytes of the target, and of contents unknown here, from which on the receiver is asked for chunks.
 const WORTH_ASKING: u64 = MIB as u64;
-/// Shorter copies of a basis whose blocks are known are left to the blocks, which fit the seams better.
+/// Shorter copies of a basis whose blocks are known are hints for the blocks, which fit the seams better.
 const WORTH_COPYING: u64 = MIB as u64 / 2;
 /// A content of which less is found is no basis for blocks.
 const WORTH_BLOCKS: u64 = PACK_FILE_BYTES;
@@ -32,6 +32,8 @@ const ASKED_TAGS: usize = if ASK_HAVE < LIST_ITEMS { ASK_HAVE } else { LIST_ITEM
 pub(super) struct Leaning {
     pub bases: Vec<sieve::KnownBasis>,
     pub copies: Vec<KnownCopy>,
+    /// Short copies of the first basis, whose blocks are known: for the blocks to lean on.
+    pub hints: Vec<KnownCopy>,
     pub added: Vec<Basis>,
 }
 
@@ -152,8 +154,10 @@ impl Leaning {
             Some(KnownCopy { at, len, basis: index_of(found.content)?, offset })
         };
         let blocks_known = self.bases.first().is_some_and(|basis| !basis.signatures.is_empty());
-        let is_worth = |copy: &KnownCopy| !(blocks_known && copy.basis == 0 && copy.len < WORTH_COPYING);
-        self.add(matches.into_iter().filter_map(copy).filter(is_worth).collect());
+        let is_hint = |copy: &KnownCopy| blocks_known && copy.basis == 0 && copy.len < WORTH_COPYING;
+        let (hints, copies) = matches.into_iter().filter_map(copy).partition(is_hint);
+        self.hints = hints;
+        self.add(copies);
         self.added = others.iter().map(|(hash, _)| Basis::Content { hash: *hash }).collect();
         others.first().copied()
     }

@@ -207,8 +207,8 @@ impl DeltaThread {
             .map(|(offset, len)| offset..offset + len)
             .collect();
         let target = Target { content: &source, size, hash, groups: groups.as_ref(), holes: &holes };
-        let Leaning { bases, copies, added } = &leaning;
-        let against = Against { bases, copies, added };
+        let Leaning { bases, copies, hints, added } = &leaning;
+        let against = Against { bases, copies, hints, added };
         match self.frames(target, against, start, held) {
             Ok(stats) => {
                 tracing::debug!(path = %self.of.want.path, ?stats, "delta");

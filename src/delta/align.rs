@@ -6,9 +6,9 @@
 //! means: equal weak and strong hash; the content hash decides in the end.
 
 use super::blocks::RangeSignature;
+use super::layer::{Hints, Layer, Run};
 use super::place::Place;
-use super::sieve::KnownBasis;
-use super::weak::WeakTable;
+use super::sieve::{KnownBasis, KnownCopy};
 use super::zeros::are_zeros;
 use crate::model::limits::GROUP_BYTES;
 
@@ -19,7 +19,7 @@ const LAST_STRIDE: usize = 2_048;
 const SHIFTS: usize = 3;
 /// The search looks at least at so much of a window, however often it found nothing before.
 const SEARCH_LEAST_BYTES: usize = 64 * 1024;
-const MISSES: u32 = 4;
+const MISSES: u32 = 3;
 
 /// A piece of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,64 +31,11 @@ pub(super) struct Piece {
     pub(super) from: Option<Place>,
 }
 
-/// The signatures of one block size.
-struct Layer<'a> {
-    block_bytes: usize,
-    /// By place.
-    ranges: Vec<Signed<'a>>,
-    n_blocks: usize,
-    table: Option<WeakTable>,
-    /// What the last comparisons said, the latest first: what follows a block that differs was compared
-    /// with it.
-    seen: Vec<Seen>,
-}
-
-/// The signature of a range, where it stands, and the number of its first block in the layer.
-#[derive(Clone, Copy)]
-struct Signed<'a> {
-    start: Place,
-    first: usize,
-    signature: &'a RangeSignature,
-}
-
-impl Signed<'_> {
-    fn end(&self) -> Place {
-        self.start.plus(self.signature.len())
-    }
-}
-
-/// The answers of one comparison, from a place in the target on.
-struct Seen {
-    /// The shift, and where the signature starts.
-    key: (i64, Place),
-    place: u64,
-    equal: Vec<bool>,
-}
-
-impl Seen {
-    fn holds(&self, key: (i64, Place), place: u64, block_bytes: usize) -> bool {
-        let end = self.place + (self.equal.len() * block_bytes) as u64;
-        self.key == key && (self.place..end).contains(&place)
-    }
-}
-
-/// A run of blocks that stand in the basis.
-struct Run {
-    /// Place in the window, length, place in a basis.
-    start: usize,
-    len: usize,
-    from: Place,
-    /// Whether it ended only because no more was compared.
-    goes_on: bool,
-}
-
-/// The search's budget for strong hashes is spent: the weak hashes lie, or the data is degenerate.
-struct Spent;
-
 /// State of the block sieve over one target.
 pub(super) struct Aligner<'a> {
     /// Finest first.
     layers: Vec<Layer<'a>>,
+    hints: Hints<'a>,
     /// Target offset less basis offset, the latest first.
     shifts: Vec<i64>,
     stride: usize,
@@ -100,7 +47,7 @@ pub(super) struct Aligner<'a> {
 }
 
 impl<'a> Aligner<'a> {
-    pub(super) fn new(bases: &'a [KnownBasis]) -> Self {
+    pub(super) fn new(bases: &'a [KnownBasis], hints: &'a [KnownCopy]) -> Self {
         let mut layers: Vec<Layer> = Vec::new();
         let placed = |basis: &'a KnownBasis| {
             basis.signatures.iter().map(|signature| (Place::new(basis.index, signature.offset()), signature))
@@ -121,7 +68,7 @@ impl<'a> Aligner<'a> {
         }
         let shifts = bases.iter().take(SHIFTS).map(|basis| Place::new(basis.index, 0).shift(0)).collect();
         let stride = FIRST_STRIDE;
-        Self { layers, shifts, stride, misses: 0, n_disproved: 0, pieces: Vec::new() }
+        Self { layers, hints: Hints(hints), shifts, stride, misses: 0, n_disproved: 0, pieces: Vec::new() }
     }
 
     /// Bytes around a window that help to recognise blocks across its borders; 0 without signatures.
@@ -212,13 +159,20 @@ impl<'a> Aligner<'a> {
         searched.saturating_sub(to_border).max(here)
     }
 
-    /// The first run of blocks, at one of the latest shifts, at or after a place.
+    /// The first run of blocks at or after a place: at one of the latest shifts, or at that of the next hint, behind
+    /// which no other is tried.
     fn predict(&mut self, window: &[u8], at: u64, here: usize) -> Option<Run> {
+        let hinted = self.hints.next(at + here as u64);
+        let hinted = hinted.map(|hint| Place::new(hint.basis, hint.offset).shift(hint.at));
+        let mut shifts = self.shifts.clone();
+        if let Some(hinted) = hinted {
+            shifts.insert(shifts.len().min(1), hinted);
+        }
         let mut best: Option<Run> = None;
-        for shift in &self.shifts {
+        for shift in shifts {
             for layer in &mut self.layers {
                 let until = best.as_ref().map_or(window.len(), |run| run.start);
-                let run = layer.run_at(window, at, here, *shift, self.stride);
+                let run = layer.run_at(window, at, here, (shift, self.stride), self.hints);
                 best = run.filter(|run| run.start < until).or(best);
             }
             if best.as_ref().is_some_and(|run| run.start == here) {
@@ -232,7 +186,7 @@ impl<'a> Aligner<'a> {
 
     /// The first block of the basis that stands anywhere in a gap.
     fn search(&mut self, window: &[u8], here: usize, gap_end: usize, budget: &mut usize) -> Option<Run> {
-        let limit = here.saturating_add((window.len() >> self.misses).max(SEARCH_LEAST_BYTES));
+        let limit = here.saturating_add((window.len() >> (2 * self.misses)).max(SEARCH_LEAST_BYTES));
         let gap = &window[here..gap_end.min(limit)];
         let n_disproved = &mut self.n_disproved;
         let found = self.layers.iter_mut().filter_map(|layer| layer.search(gap, budget, n_disproved));
@@ -265,85 +219,6 @@ impl<'a> Aligner<'a> {
     }
 }
 
-impl<'a> Layer<'a> {
-    fn new(block_bytes: usize) -> Self {
-        Self { block_bytes, ranges: Vec::new(), n_blocks: 0, table: None, seen: Vec::new() }
-    }
-
-    fn add(&mut self, place: Place, signature: &'a RangeSignature) {
-        self.ranges.push(Signed { start: place, first: self.n_blocks, signature });
-        self.n_blocks += signature.n_blocks();
-    }
-
-    /// The signature of the range that holds a place.
-    fn at(&self, place: Place) -> Option<Signed<'a>> {
-        let next = self.ranges.partition_point(|signed| signed.start <= place);
-        let signed = *self.ranges.get(next.checked_sub(1)?)?;
-        (place < signed.end()).then_some(signed)
-    }
-
-    /// The first run of equal blocks among the next `stride` blocks at a shift.
-    fn run_at(&mut self, window: &[u8], at: u64, here: usize, shift: i64, stride: usize) -> Option<Run> {
-        // Before the basis's first byte: its first block may still stand further on.
-        let expected = Place::shifted(at + here as u64, shift);
-        let signed = self.at(expected)?;
-        let block_index = (signed.start.to(expected) as usize).div_ceil(self.block_bytes);
-        let from = signed.start.plus((block_index * self.block_bytes) as u64);
-        let start = usize::try_from(from.back(shift) - at as i64).ok().filter(|start| *start >= here)?;
-        let key = (shift, signed.start);
-        let place = at + start as u64;
-        let block_bytes = self.block_bytes;
-        if !self.seen.iter().any(|seen| seen.holds(key, place, block_bytes)) {
-            let end = window.len().min(start.saturating_add(stride * block_bytes));
-            let equal = signed.signature.compare(block_index, window.get(start..end)?);
-            self.seen.retain(|seen| seen.key != key);
-            self.seen.insert(0, Seen { key, place, equal });
-            self.seen.truncate(SHIFTS);
-        }
-        let seen = self.seen.iter().find(|seen| seen.holds(key, place, block_bytes))?;
-        let equal = &seen.equal[(place - seen.place) as usize / block_bytes..];
-        let first = equal.iter().position(|equal| *equal)?;
-        let n_equal = equal[first..].iter().take_while(|equal| **equal).count();
-        let skipped = first * self.block_bytes;
-        let from = from.plus(skipped as u64);
-        // The last block of a range may be short.
-        let len = (n_equal * self.block_bytes).min(from.to(signed.end()) as usize);
-        Some(Run { start: start + skipped, len, from, goes_on: first + n_equal == equal.len() })
-    }
-
-    /// The first block that stands in a gap; none when the budget runs out, in bytes of strong hashes.
-    fn search(&mut self, gap: &[u8], budget: &mut usize, n_disproved: &mut usize) -> Option<Run> {
-        if gap.len() < self.block_bytes || *budget == 0 {
-            return None;
-        }
-        let (ranges, block_bytes) = (&self.ranges, self.block_bytes);
-        let locate = |block: usize| {
-            let next = ranges.partition_point(|signed| signed.first <= block);
-            let signed = ranges[next - 1];
-            (signed, block - signed.first)
-        };
-        let table = self.table.get_or_insert_with(|| {
-            WeakTable::new(self.n_blocks, |block| {
-                let (signed, block_index) = locate(block);
-                signed.signature.weak(block_index)
-            })
-        });
-        let proves = |place: usize, block: usize| {
-            let (signed, block_index) = locate(block);
-            if signed.signature.compare(block_index, &gap[place..place + block_bytes]) == [true] {
-                return Ok(true);
-            }
-            *n_disproved += 1;
-            *budget = budget.saturating_sub(block_bytes);
-            if *budget == 0 { Err(Spent) } else { Ok(false) }
-        };
-        let (start, block) = table.find(gap, block_bytes, proves).ok().flatten()?;
-        let (signed, block_index) = locate(block);
-        let from = signed.start.plus((block_index * block_bytes) as u64);
-        Some(Run { start, len: block_bytes, from, goes_on: true })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -366,7 +241,7 @@ mod tests {
 
     fn pieces_of(basis: &[u8], target: &[u8]) -> Vec<(u64, Option<u64>)> {
         let bases = [known(basis)];
-        let pieces = Aligner::new(&bases).pieces(target, 0, true);
+        let pieces = Aligner::new(&bases, &[]).pieces(target, 0, true);
         let mut at = 0;
         for piece in &pieces {
             assert_eq!(piece.at, at);
@@ -409,7 +284,7 @@ mod tests {
         let basis = noise(300_000, 5);
         let target = [b"head", &basis[..]].concat();
         let bases = [known(&basis)];
-        let mut aligner = Aligner::new(&bases);
+        let mut aligner = Aligner::new(&bases, &[]);
         let first = aligner.pieces(&target[..100_000], 0, false);
         let resolved: u64 = first.iter().map(|piece| piece.len).sum();
         assert!((100_000 - 101..=100_000).contains(&resolved), "{resolved}");

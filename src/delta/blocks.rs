@@ -223,11 +223,13 @@ impl RangeSignature {
         Some(entries.flat_map(|entry| &entry[..entry_bytes(strong_bytes)]).copied().collect())
     }
 
-    /// The weak hash of a block.
-    pub fn weak(&self, block_index: usize) -> u32 {
-        let (weak, _) =
-            self.entry(block_index).split_first_chunk().expect("an entry starts with a weak hash");
-        u32::from_be_bytes(*weak)
+    /// The weak hashes of the whole blocks, in order.
+    pub fn weaks(&self) -> impl Iterator<Item = u32> + '_ {
+        let entries = self.entries.chunks_exact(entry_bytes(self.strong_bytes)).take(self.n_blocks());
+        entries.map(|entry| {
+            let (weak, _) = entry.split_first_chunk().expect("an entry starts with a weak hash");
+            u32::from_be_bytes(*weak)
+        })
     }
 
     /// The signature of the blocks that touch a byte range of the basis.

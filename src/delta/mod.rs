@@ -18,6 +18,7 @@ pub mod find;
 mod frames;
 pub mod groups;
 pub mod index;
+mod layer;
 pub mod needs;
 pub mod ops;
 mod place;

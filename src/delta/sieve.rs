@@ -70,6 +70,9 @@ pub struct Against<'a> {
     /// Parts of the target that stand in a basis, by target offset, apart from each other: they are
     /// neither read nor looked for. Like all that is believed here, the content hash decides in the end.
     pub copies: &'a [KnownCopy],
+    /// Shorter parts of the same kind, apart from each other, that stand in bases whose blocks are known: the block
+    /// sieve takes their word for blocks wholly inside, and fits the seams.
+    pub hints: &'a [KnownCopy],
     /// Bases that `Put` did not name, in the order of their indices behind those that it named; the first
     /// frame adds them.
     pub added: &'a [Basis],
@@ -118,7 +121,7 @@ pub enum DeltaError {
 
 /// Sends the target from byte `from` on as frames of ops, against what the receiver holds.
 ///
-/// Takes at most a few MiB of memory beside the signatures and, when blocks are searched for, 24 bytes
+/// Takes at most a few MiB of memory beside the signatures and, when blocks are searched for, 16 bytes
 /// for each block, up to a million of them.
 ///
 /// # Errors
@@ -140,7 +143,7 @@ pub fn sieve<'a>(
         target,
         bases: against.bases.iter().filter_map(|basis| SameGroups::of(target, basis)).collect(),
         copies: against.copies,
-        aligner: Aligner::new(against.bases),
+        aligner: Aligner::new(against.bases, against.hints),
         frames: Frames::new(from, emit),
         window: Window::default(),
     };

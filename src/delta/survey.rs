@@ -174,10 +174,8 @@ fn standing(
         .zip(signatures)
         .flat_map(|(at, signature)| (0..signature.n_blocks()).map(move |block| (at, block)))
         .collect();
-    let table = WeakTable::new(numbers.len(), |number| {
-        let (at, block) = numbers[number];
-        signatures[at].weak(block)
-    });
+    let weak: Vec<u32> = signatures.iter().flat_map(RangeSignature::weaks).collect();
+    let table = WeakTable::new(&weak);
     // More strong hashes than this that prove nothing: the weak ones lie.
     let mut budget = 4 * (range.end - range.start) / block_bytes as u64 + 1_024;
     let mut buffer = vec![0; (WINDOW as usize) + block_bytes];

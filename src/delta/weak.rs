@@ -4,122 +4,119 @@
 //! nothing. A weak match proves nothing: the caller compares strong hashes, within a budget.
 
 /// What each byte is raised by in the weak hash (librsync's `CHAR_OFFSET`).
-const RAISED_BY: u16 = 31;
+const RAISED_BY: u32 = 31;
 /// Entries of a table: with more blocks, every second, third, ... is taken.
 const TABLE_ENTRIES: usize = 1 << 20;
-/// Blocks of equal weak hash that are kept apart; more are dropped, so that a probe stays short.
+/// Neighbours of equal weak hash that are kept, of many: the first of them prove what the others would.
 const EQUAL_ENTRIES: usize = 4;
-/// Bits of a slot that hold the number of an entry; above them stand bits of its weak hash, mixed.
-const ENTRY_BITS: u32 = 20;
-const ENTRY_MASK: u32 = (1 << ENTRY_BITS) - 1;
-const EMPTY: u32 = u32::MAX;
+/// Entries of a bucket, on average; and that are looked at, whatever weak hashes a peer made up.
+const BUCKET_ENTRIES: usize = 4;
+const LOOKED_AT: usize = 64;
 /// Words of 64 bits in the filter before the table, at most: it stays inside a core's cache, and with two bits an
 /// entry says yes to one hash in fifty or so that no block of a quarter of a million has.
 const FILTER_WORDS: usize = 1 << 16;
 
 /// Places that are looked up together: their hashes first, then the filter for all, so that no look waits for another.
 const BATCH: usize = 64;
+/// From where in the mixed hash the six bits are taken that each choose one bit of a word of the filter.
+const FILTER_BITS: [u32; 2] = [32, 26];
 
 /// The weak hash of a block, rolling by one byte at a time (the rsync algorithm, Tridgell 1999, ch. 3,
 /// as `fast_rsync` and librsync write it).
 #[derive(Clone, Copy)]
 pub(super) struct Rolling {
-    low: u16,
-    high: u16,
-    block_bytes: u16,
+    /// Both sums; only their low 16 bits count.
+    low: u32,
+    high: u32,
+    block_bytes: u32,
 }
 
 impl Rolling {
     /// The hash of one block.
     pub(super) fn of(block: &[u8]) -> Self {
-        let block_bytes = block.len() as u16;
-        let (mut low, mut high) = (0_u16, 0_u16);
+        let (mut low, mut high) = (0_u32, 0_u32);
         for byte in block {
-            low = low.wrapping_add(u16::from(*byte) + RAISED_BY);
+            low = low.wrapping_add(u32::from(*byte) + RAISED_BY);
             high = high.wrapping_add(low);
         }
-        Self { low, high, block_bytes }
+        Self { low, high, block_bytes: block.len() as u32 }
     }
 
     /// Moves the block on by one byte.
     #[inline]
     pub(super) fn roll(&mut self, out: u8, into: u8) {
-        self.low = self.low.wrapping_add(u16::from(into)).wrapping_sub(u16::from(out));
-        let leaves = self.block_bytes.wrapping_mul(u16::from(out) + RAISED_BY);
-        self.high = self.high.wrapping_add(self.low).wrapping_sub(leaves);
+        let (out, into) = (u32::from(out), u32::from(into));
+        let leaves = self.block_bytes.wrapping_mul(out + RAISED_BY);
+        self.low = self.low.wrapping_add(into.wrapping_sub(out));
+        self.high = self.high.wrapping_add(self.low.wrapping_sub(leaves));
     }
 
     #[inline]
     pub(super) fn value(self) -> u32 {
-        u32::from(self.high) << 16 | u32::from(self.low)
+        self.high << 16 | self.low & 0xFFFF
     }
 }
 
-/// Blocks by weak hash: a filter of bits, then an open table of entry numbers, with a few bits of the hash so that
-/// hardly a block is looked at that has another one.
+/// Blocks by weak hash: a filter of bits, then entries in buckets, one behind the other in one list.
 pub(super) struct WeakTable {
-    /// The weak hash of each entry.
-    weak: Vec<u32>,
     /// Every so many blocks one is an entry.
     step: usize,
     filter: Vec<u64>,
     filter_shift: u32,
-    slots: Vec<u32>,
-    slot_shift: u32,
+    /// Weak hash and block, in the order of buckets and in each in that of blocks.
+    entries: Vec<(u32, u32)>,
+    /// Where each bucket starts, and then where the last one ends, twice.
+    ends: Vec<u32>,
+    bucket_shift: u32,
 }
 
 impl WeakTable {
     /// Makes the table of weak hashes in block order.
-    pub(super) fn new(n_blocks: usize, weak_of: impl Fn(usize) -> u32) -> Self {
-        let step = n_blocks.div_ceil(TABLE_ENTRIES).max(1);
-        let n_entries = n_blocks.div_ceil(step).max(16);
-        let slot_bits = (n_entries * 2).next_power_of_two().ilog2();
+    pub(super) fn new(weak: &[u32]) -> Self {
+        let step = weak.len().div_ceil(TABLE_ENTRIES).max(1);
+        let n_entries = weak.len().div_ceil(step).max(16);
+        let n_buckets = (n_entries / BUCKET_ENTRIES).next_power_of_two();
         // 16 bits an entry or a little more.
-        let filter_words = (n_entries / 4).next_power_of_two().clamp(4, FILTER_WORDS);
+        let filter_words = n_buckets.min(FILTER_WORDS);
         let mut table = Self {
-            weak: (0..n_blocks).step_by(step).map(weak_of).collect(),
             step,
             filter: vec![0; filter_words],
             filter_shift: 64 - filter_words.ilog2(),
-            slots: vec![EMPTY; 1 << slot_bits],
-            slot_shift: 64 - slot_bits,
+            entries: Vec::new(),
+            ends: vec![0; n_buckets + 2],
+            bucket_shift: 64 - n_buckets.ilog2(),
         };
-        (0..table.weak.len() as u32).for_each(|entry| table.insert(entry));
+        table.sort(|| distinct(weak, step));
         table
     }
 
-    fn insert(&mut self, entry: u32) {
-        let weak = self.weak(entry);
-        let mixed = mix(weak);
-        let kept = slot_value(entry, mixed);
-        let mut slot = (mixed >> self.slot_shift) as usize;
-        let mut n_equal = 0;
-        while self.slots[slot] != EMPTY {
-            let held = self.slots[slot];
-            let is_alike = (held ^ kept) & !ENTRY_MASK == 0;
-            n_equal += usize::from(is_alike && self.weak(held & ENTRY_MASK) == weak);
-            if n_equal == EQUAL_ENTRIES {
-                return;
-            }
-            slot = (slot + 1) & (self.slots.len() - 1);
+    /// Sorts entries into their buckets, by counting.
+    fn sort<E: Iterator<Item = (u32, u32)>>(&mut self, entries: impl Fn() -> E) {
+        // Two further on: a bucket's number is counted, then summed to where it starts, then moved on to its end.
+        entries().for_each(|(weak, _)| {
+            let mixed = mix(weak);
+            self.filter[(mixed >> self.filter_shift) as usize] |= filter_bits(mixed);
+            self.ends[(mixed >> self.bucket_shift) as usize + 2] += 1;
+        });
+        let mut n_before = 0;
+        for end in &mut self.ends {
+            n_before += *end;
+            *end = n_before;
         }
-        self.slots[slot] = kept;
-        self.filter[(mixed >> self.filter_shift) as usize] |= filter_bits(mixed);
+        self.entries = vec![(0, 0); n_before as usize];
+        entries().for_each(|entry| {
+            let end = &mut self.ends[(mix(entry.0) >> self.bucket_shift) as usize + 1];
+            self.entries[*end as usize] = entry;
+            *end += 1;
+        });
     }
 
-    fn weak(&self, entry: u32) -> u32 {
-        self.weak[entry as usize]
-    }
-
-    /// The blocks of a weak hash.
+    /// The blocks of a weak hash, in order; not all of them where many are alike.
     fn blocks(&self, weak: u32) -> impl Iterator<Item = usize> + '_ {
-        let mixed = mix(weak);
-        let first = (mixed >> self.slot_shift) as usize;
-        let slots = (first..first + self.slots.len()).map(|slot| self.slots[slot & (self.slots.len() - 1)]);
-        let run = slots.take_while(|held| *held != EMPTY);
-        let alike = run.filter(move |held| (held ^ slot_value(0, mixed)) & !ENTRY_MASK == 0);
-        let entries = alike.map(|held| held & ENTRY_MASK).filter(move |entry| self.weak(*entry) == weak);
-        entries.map(|entry| entry as usize * self.step)
+        let bucket = (mix(weak) >> self.bucket_shift) as usize;
+        let entries = &self.entries[self.ends[bucket] as usize..self.ends[bucket + 1] as usize];
+        let alike = entries.iter().take(LOOKED_AT).filter(move |(held, _)| *held == weak);
+        alike.take(EQUAL_ENTRIES).map(|(_, entry)| *entry as usize * self.step)
     }
 
     /// The first place in `bytes` where a block stands, and which, as `proves(place, block)` decides;
@@ -168,14 +165,25 @@ impl WeakTable {
         let words = &self.filter[..];
         let mask = words.len() - 1;
         let mut hits = 0;
-        for (place, weak) in weak.iter().enumerate() {
+        for weak in weak {
             let mixed = mix(*weak);
-            let bits = filter_bits(mixed);
-            let holds = words[(mixed >> self.filter_shift) as usize & mask] & bits == bits;
-            hits |= u64::from(holds) << place;
+            let word = words[(mixed >> self.filter_shift) as usize & mask];
+            let holds = FILTER_BITS.iter().fold(1, |holds, from| holds & word >> (mixed >> from & 63));
+            hits = hits >> 1 | holds << 63;
         }
         hits
     }
+}
+
+/// Every so many weak hashes one, with its number among those; of many neighbours that are equal the first few.
+fn distinct(weak: &[u32], step: usize) -> impl Iterator<Item = (u32, u32)> + '_ {
+    let (mut last, mut n_equal) = (0, 0);
+    let count = move |(number, weak): (u32, &u32)| {
+        n_equal = if *weak == last { n_equal + 1 } else { 1 };
+        last = *weak;
+        (n_equal <= EQUAL_ENTRIES).then_some((*weak, number))
+    };
+    (0..).zip(weak.iter().step_by(step)).filter_map(count)
 }
 
 /// Spreads the weak hash, whose low half is a mere sum, over all bits (Knuth's multiplicative hash,
@@ -185,17 +193,10 @@ fn mix(weak: u32) -> u64 {
     u64::from(weak ^ weak >> 15).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
-/// Two bits of a word of the filter (a blocked Bloom filter, Putze, Sanders and Singler 2007).
+/// Bits of a word of the filter that stand for an entry (a blocked Bloom filter, Putze, Sanders and Singler 2007).
 #[inline]
 fn filter_bits(mixed: u64) -> u64 {
-    1 << (mixed >> 32 & 63) | 1 << (mixed >> 26 & 63)
-}
-
-/// What a slot holds. It is never [`EMPTY`]: the bits of the hash are all ones in no slot.
-#[inline]
-fn slot_value(entry: u32, mixed: u64) -> u32 {
-    let tag = (mixed >> 20) as u32 % ((1 << (32 - ENTRY_BITS)) - 1);
-    tag << ENTRY_BITS | entry
+    FILTER_BITS.iter().fold(0, |bits, from| bits | 1 << (mixed >> from & 63))
 }
 
 #[cfg(test)]
@@ -213,7 +214,7 @@ mod tests {
         let mut rolling = Rolling::of(&bytes[..509]);
         for place in 0..100 {
             let signature = RangeSignature::compute(0, &bytes[place..place + 509], 509, 8);
-            assert_eq!(rolling.value(), signature.weak(0), "at {place}");
+            assert_eq!(rolling.value(), signature.weaks().next().unwrap(), "at {place}");
             rolling.roll(bytes[place], bytes[place + 509]);
         }
     }
@@ -222,7 +223,7 @@ mod tests {
     fn first_block_that_stands_is_found_also_at_the_very_end() {
         let basis = content(509 * 7);
         let signature = RangeSignature::compute(0, &basis, 509, 8);
-        let table = WeakTable::new(signature.n_blocks(), |block| signature.weak(block));
+        let table = WeakTable::new(&signature.weaks().collect::<Vec<_>>());
         let mut window = vec![3; 777];
         window.extend_from_slice(&basis[509 * 2..509 * 3]);
         let proves = |place: usize, block| {
@@ -231,5 +232,18 @@ mod tests {
         assert_eq!(table.find(&window, 509, proves), Ok(Some((777, 2))));
         assert_eq!(table.find(&window[..777 + 508], 509, proves), Ok(None));
         assert_eq!(table.find(&window[..5], 509, proves), Ok(None));
+    }
+
+    #[test]
+    fn many_equal_blocks_take_no_room_from_others_and_no_time() {
+        let (often, seldom) = (0x0102_0304, 0x0506_0708);
+        let mut weak = vec![often; 100_000];
+        weak.extend([often, seldom].repeat(50_000));
+        weak.push(42);
+        let table = WeakTable::new(&weak);
+        assert_eq!(table.blocks(often).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        assert_eq!(table.blocks(seldom).collect::<Vec<_>>(), [100_001, 100_003, 100_005, 100_007]);
+        assert_eq!(table.blocks(42).collect::<Vec<_>>(), [200_000]);
+        assert_eq!(table.blocks(43).count(), 0);
     }
 }

@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 
 /// Bytes read at once.
-pub(super) const READ_BYTES: usize = 1 << 20;
+pub(super) const READ_BYTES: usize = 2 << 20;
 
 /// A regular file opened for reading. Reads are positioned: threads may share it.
 #[derive(Debug)]

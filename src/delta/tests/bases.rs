@@ -40,7 +40,7 @@ fn known_copies_are_not_read_and_added_bases_come_first() {
         KnownCopy { at: 495_000, len: held.len() as u64 - 500_000, basis: 0, offset: 500_000 },
     ];
     let added = [Basis::Content { hash: ContentHash::of(&held) }];
-    let against = Against { bases: &[], copies: &copies, added: &added };
+    let against = Against { copies: &copies, added: &added, ..Against::default() };
     let (made, stats) = sent_against(&[&held], against, offered(&target, &groups, &[]), 0);
     assert!(made.bytes == target);
     assert_eq!((stats.literal, stats.by_chunks), (5_000, target.len() as u64 - 5_000));
@@ -57,4 +57,53 @@ fn a_basis_that_only_comes_second_is_enough() {
     let (made, stats) = sent_against(&[b"other", &basis], against, offered(&target, &groups, &[]), 0);
     assert!(made.bytes == target);
     assert!(stats.literal <= 509 + 8, "{stats:?}");
+}
+
+#[test]
+fn hints_spare_comparing_and_change_no_op() {
+    let basis = noise(2 * MIB, 26);
+    // Each piece holds whole blocks and parts of some at its ends; between them stands what no hint tells.
+    let target: Vec<u8> = basis.chunks(150_000).flat_map(|piece| [piece, b"inserted"].concat()).collect();
+    let groups = GroupTree::compute(&target);
+    let hint = |piece: u64| KnownCopy {
+        at: piece * 150_008 + 1_000,
+        len: 70_001,
+        basis: 0,
+        offset: piece * 150_000 + 1_000,
+    };
+    let hints: Vec<KnownCopy> = (0..13).map(hint).collect();
+    let known = [known(&basis)];
+    let sent = |hints: &[KnownCopy]| {
+        let against = Against { bases: &known, hints, ..Against::default() };
+        let (made, stats) = sent_against(&[&basis], against, offered(&target, &groups, &[]), 0);
+        assert!(made.bytes == target);
+        stats
+    };
+    assert_eq!(sent(&hints), sent(&[]));
+}
+
+#[test]
+fn blocks_inside_a_hint_are_believed_and_those_at_its_ends_are_not() {
+    let basis = noise(MIB, 27);
+    let mut target = [b"head", &basis[..]].concat();
+    // In the middle of the hint, and in the block that its end cuts.
+    target[500_000] ^= 1;
+    target[600_010] ^= 1;
+    let groups = GroupTree::compute(&target);
+    let hints = [KnownCopy { at: 400_004, len: 200_000, basis: 0, offset: 400_000 }];
+    let known = [known(&basis)];
+    let against = Against { bases: &known, hints: &hints, ..Against::default() };
+    let (mut at, mut copied) = (0, Vec::new());
+    let mut emit = |_: u64, ops: Vec<Op>| {
+        for op in &ops {
+            if let Op::Copy { len, .. } = op {
+                copied.push(at..at + len);
+            }
+            at += op.target_len();
+        }
+        ControlFlow::Continue(())
+    };
+    sieve(offered(&target, &groups, &[]), against, 0, &mut emit).unwrap();
+    let is_copied = |place: u64| copied.iter().any(|run| run.contains(&place));
+    assert!(is_copied(500_000) && !is_copied(600_010), "{copied:?}");
 }
