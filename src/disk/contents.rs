@@ -39,8 +39,8 @@ pub trait Contents: Sync {
     fn snapshot(&self, _path: &RelPath, _file: &File) -> Option<(u64, ContentHash)> {
         None
     }
-    /// Begins with the content of a file of this stat.
-    fn begin(&self, stat: &Stat) -> Box<dyn Indexing + '_>;
+    /// Begins with the content of the file at this path, of this stat.
+    fn begin(&self, path: &RelPath, stat: &Stat) -> Box<dyn Indexing + '_>;
 }
 
 /// What came of reading a file.
@@ -136,7 +136,7 @@ fn hash_once(
         return Ok(None);
     }
     told.opened(&file);
-    let mut indexing = contents.begin(&before);
+    let mut indexing = contents.begin(path, &before);
     let n_read = file.feed(before.size, buffer, &mut *indexing, &|n_bytes| {
         told.read(n_bytes);
         stop.load(Ordering::Relaxed)

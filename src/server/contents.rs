@@ -6,7 +6,7 @@ use crate::delta::chunks::ChunkMap;
 use crate::delta::groups::GroupTree;
 use crate::delta::index::{ContentIndex, Earlier, Indexer};
 use crate::disk::{ContentSink, Contents, File, Indexing, Stat};
-use crate::model::limits::{GIB, PACK_FILE_BYTES};
+use crate::model::limits::{GIB, MIB, PACK_FILE_BYTES};
 use crate::model::{ContentHash, RelPath, Time};
 use crate::store::{Cache, Signature, Stat as RowStat, StatReader, StatRow};
 use std::collections::HashMap;
@@ -14,6 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Group trees, chunk maps and block signatures kept in one cache, in bytes; oldest first out.
 const INDEX_BUDGET_BYTES: u64 = 2 * GIB;
+/// Files from here on are looked up by their path for an earlier version.
+const LOOKED_UP_BYTES: u64 = MIB as u64;
 /// Learned rows that are written together.
 const BATCH_ROWS: usize = 4_096;
 
@@ -108,6 +110,16 @@ impl KnownContents {
         Some(Earlier::new(self.groups(hash)?, self.signature(hash), self.chunks(hash)))
     }
 
+    /// The content that a destination acknowledged last under a path; of large files only, where looking costs less
+    /// than it may save.
+    fn last_at(&self, path: &RelPath, size: u64) -> Option<ContentHash> {
+        if size < LOOKED_UP_BYTES {
+            return None;
+        }
+        let acknowledged = self.cache.all_acknowledged();
+        acknowledged.iter().find_map(|(_, kept)| self.cache.content_at(&kept.root, path))
+    }
+
     /// Remembers group tree, chunk map and block signature of a content.
     pub fn keep(&self, index: &ContentIndex) {
         if let Some(groups) = &index.groups {
@@ -167,11 +179,13 @@ impl Contents for ScanContents<'_> {
         (n_read == size).then_some((size, index.hash))
     }
 
-    fn begin(&self, stat: &Stat) -> Box<dyn Indexing + '_> {
+    fn begin(&self, path: &RelPath, stat: &Stat) -> Box<dyn Indexing + '_> {
         let reader = self.reader.as_ref().filter(|_| stat.size > PACK_FILE_BYTES);
-        // A file that was changed in place is what it was, but for some groups.
-        let earlier = reader.and_then(|reader| reader.earlier(&row_stat(stat)));
-        let earlier = earlier.and_then(|row| self.known.earlier(&row.hash));
+        // A file that was changed in place is what it was, but for some groups; one that was written anew and renamed
+        // over the old one is like what stood under its name.
+        let same = reader.and_then(|reader| reader.earlier(&row_stat(stat))).map(|row| row.hash);
+        let earlier = same.or_else(|| self.known.last_at(path, stat.size).filter(|_| reader.is_some()));
+        let earlier = earlier.and_then(|hash| self.known.earlier(&hash));
         let indexer = match self.known.has_chunks {
             true => Indexer::over(stat.size, earlier),
             false => Indexer::signing(stat.size, earlier),

@@ -8,7 +8,7 @@
 
 use crate::model::entry::Leaf;
 use crate::model::ranges::begins_range;
-use crate::model::{Content, ContentHash, Dir, Kind, Meta, Name, Node, Time, Tree};
+use crate::model::{Content, ContentHash, Dir, Kind, Meta, Name, Node, RelPath, Time, Tree};
 use crate::store::rows::{Cursor, Fault, LISTINGS, Reading, Writing};
 use crate::store::{Cache, CacheError};
 use std::collections::HashSet;
@@ -61,6 +61,25 @@ impl Cache {
                 return Ok(None);
             }
             Ok(Some(Tree::new(load_dir(&table, root, Meta::default(), like)?)))
+        })
+    }
+
+    /// The content of the file at a path below this root directory, if its listings are stored. A directory of very
+    /// many entries, which lies in parts, is not looked through.
+    pub fn content_at(&self, root: &ContentHash, path: &RelPath) -> Option<ContentHash> {
+        self.store.read(|database| {
+            let table = Reading::begin(database, LISTINGS, "listings")?;
+            let mut found = Some((*root, None));
+            for name in path.names() {
+                let Some((dir, None)) = found else { return Ok(None) };
+                let Some(row) = table.load(&key(DIR, &dir.0))? else { return Ok(None) };
+                let Some((&ENTRIES, entries)) = row.split_first() else { return Ok(None) };
+                let entry = decode_entries(entries)?.into_iter().find(|entry| entry.name == name);
+                found = entry.map(|entry| (entry.hash, entry.leaf));
+            }
+            Ok(found
+                .filter(|(_, leaf)| leaf.is_some_and(|leaf| leaf.kind == Kind::File))
+                .map(|(hash, _)| hash))
         })
     }
 

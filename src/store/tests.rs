@@ -4,7 +4,7 @@ mod damage;
 
 use super::*;
 use crate::model::entry::Leaf;
-use crate::model::{ContentHash, Meta, Name, Node, RelPath, Time, Tree};
+use crate::model::{ContentHash, Kind, Meta, Name, Node, RelPath, Time, Tree};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
@@ -375,4 +375,23 @@ fn another_scope_forgets_the_names_of_the_first() {
     cache.set_left(&[1; 16], &left_paths()).expect("names fit");
     cache.set_left(&[2; 16], &BTreeSet::new()).expect("names fit");
     assert!(cache.left(&[1; 16]).is_empty() && cache.left(&[2; 16]).is_empty());
+}
+
+#[test]
+fn the_content_at_a_path_is_found_in_its_listings_and_nothing_where_none_is() {
+    let cache = Cache::in_memory().expect("memory");
+    let tree = sample_tree(300);
+    cache.store_tree(&tree).expect("a tree fits");
+    let root = tree.root().hash().expect("a whole tree");
+    let mut n_files = 0;
+    tree.for_each(&mut |path, node| {
+        let content =
+            node.as_leaf().filter(|leaf| leaf.kind == Kind::File).and_then(|leaf| leaf.content.whole());
+        assert_eq!(cache.content_at(&root, path), content, "{path}");
+        n_files += u64::from(content.is_some());
+    });
+    assert!(n_files >= 300);
+    let absent = RelPath::parse(b"not/there").expect("a path");
+    assert_eq!(cache.content_at(&root, &absent), None);
+    assert_eq!(cache.content_at(&ContentHash::of(b"another"), &absent), None);
 }

@@ -46,7 +46,7 @@ impl Contents for Memory {
         self.known.lock().unwrap().get(stat).copied()
     }
 
-    fn begin(&self, _: &Stat) -> Box<dyn Indexing + '_> {
+    fn begin(&self, _: &RelPath, _: &Stat) -> Box<dyn Indexing + '_> {
         self.counts.lock().unwrap().files += 1;
         Box::new(Hasher { hasher: blake3::Hasher::new(), memory: self })
     }

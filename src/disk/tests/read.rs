@@ -78,7 +78,7 @@ impl Contents for Meddler<'_> {
         None
     }
 
-    fn begin(&self, _: &Stat) -> Box<dyn Indexing + '_> {
+    fn begin(&self, _: &RelPath, _: &Stat) -> Box<dyn Indexing + '_> {
         fs::write(self.0, "changed again").unwrap();
         Box::new(Never)
     }

@@ -3,13 +3,31 @@
 use super::*;
 use crate::delta::blocks::entry_bytes;
 use crate::disk::{Hashing, Options, Progress, Special, Verdict, scan};
+use crate::model::{Leaf, Meta, Node, Tree};
 use crate::proto::message::Down;
 use crate::proto::receiver::Question;
 use crate::server::asks;
-use crate::store::Signature;
+use crate::store::{Acknowledged, Signature};
 
 const MIB: usize = 1 << 20;
 const BLOCK: u64 = 509;
+
+impl Dest {
+    /// Reads what is not known.
+    fn scan(&self) {
+        let contents = self.shore.known.for_scan(false);
+        let options = Options {
+            filter: &|_, _| Verdict::Take,
+            before_list: None,
+            hashing: Hashing::Now,
+            special: Special::Show,
+            n_threads: 1,
+            progress: &Progress::default(),
+            stop: &Default::default(),
+        };
+        scan(self.shore.destination.root(), &contents, &options).unwrap();
+    }
+}
 
 /// Entries of the parts of an answer, in order.
 fn asked(dest: &mut Dest, basis: BasisRef, range: (u64, u64), block_bytes: u64, strong_bytes: u8) -> Vec<u8> {
@@ -56,17 +74,7 @@ fn what_is_adopted_is_signed_from_the_bytes_that_are_hashed() {
     let dest = Dest::plain();
     let content = noise(3, MIB + 5);
     std::fs::write(dest.at("f"), &content).unwrap();
-    let contents = dest.shore.known.for_scan(false);
-    let options = Options {
-        filter: &|_, _| Verdict::Take,
-        before_list: None,
-        hashing: Hashing::Now,
-        special: Special::Show,
-        n_threads: 1,
-        progress: &Progress::default(),
-        stop: &Default::default(),
-    };
-    scan(dest.shore.destination.root(), &contents, &options).unwrap();
+    dest.scan();
     dest.assert_signed(&content);
 }
 
@@ -108,4 +116,30 @@ fn questions_in_the_blocks_that_are_kept_are_answered_from_them_and_all_others_f
         assert_eq!(entries, right.entries(), "{range:?} in blocks of {block_bytes}, {strong_bytes}");
         assert_eq!(entries.len() % entry_bytes(strong_bytes), 0);
     }
+}
+
+#[test]
+fn a_file_that_was_written_anew_and_renamed_is_indexed_over_what_stood_under_its_name() {
+    let mut dest = Dest::plain();
+    let mut content = noise(5, 2 * MIB);
+    let hash = dest.put_new("f", &content);
+    let n_blocks = content.len().div_ceil(BLOCK as usize);
+    let (block_bytes, strong_bytes, size) = (BLOCK as u32, 6, content.len() as u64);
+    // Marked, to be known again.
+    let marked = Signature { size, block_bytes, strong_bytes, entries: vec![7; n_blocks * 10] };
+    let cache = dest.shore.known.cache();
+    cache.store_signature(&hash, &marked, u64::MAX).unwrap();
+    let mut tree = Tree::default();
+    tree.insert(&path("f"), Node::Leaf(Leaf::file(Meta::default(), size, hash))).unwrap();
+    cache.store_tree(&tree).unwrap();
+    let root = tree.root().hash().unwrap();
+    cache.set_acknowledged(&[1; 16], &Acknowledged { scope: [2; 16], root, n_entries: 1 }).unwrap();
+    content[MIB] ^= 1;
+    std::fs::write(dest.at("new"), &content).unwrap();
+    std::fs::rename(dest.at("new"), dest.at("f")).unwrap();
+    dest.scan();
+    let entries = cache.signature(&ContentHash::of(&content)).unwrap().entries;
+    let n_carried = entries.chunks(10).filter(|entry| *entry == [7; 10]).count();
+    let n_new = 65_536 / BLOCK as usize;
+    assert!((n_blocks - n_new - 20..n_blocks - n_new).contains(&n_carried), "{n_carried} of {n_blocks}");
 }
