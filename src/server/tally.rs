@@ -1,10 +1,11 @@
 //! Counts what a session did, for the line that tells it.
 
 use crate::client::event::Received;
-use crate::model::ContentHash;
+use crate::model::{ContentHash, RelPath};
 use crate::net::Traffic;
 use crate::proto::message::{Hello, Refusal};
 use crate::proto::receiver::{Action, Step};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,6 +14,8 @@ pub struct Tally {
     received: Received,
     /// What each step of the group in progress counts as.
     pending: Vec<Count>,
+    /// Directories of that group whose metadata alone changes.
+    pending_dirs: u64,
     since: Option<Instant>,
     /// When the last group of it was made.
     until: Option<Instant>,
@@ -35,6 +38,7 @@ impl Tally {
         Self {
             received: Received::default(),
             pending: Vec::new(),
+            pending_dirs: 0,
             since: None,
             until: None,
             traffic,
@@ -45,15 +49,19 @@ impl Tally {
 
     /// Notes a group that is asked of the disk.
     pub fn asked(&mut self, action: &Action) {
-        if let Action::Commit { steps, .. } = action {
+        if let Action::Commit { steps, dirs } = action {
             self.since.get_or_insert_with(Instant::now);
             self.pending = steps.iter().map(count).collect();
+            // The others get back the times that the steps took from them.
+            let touched: HashSet<RelPath> = steps.iter().flat_map(touched).collect();
+            self.pending_dirs = dirs.iter().filter(|(path, _)| !touched.contains(path)).count() as u64;
         }
     }
 
     /// Counts what became of the group.
     pub fn committed(&mut self, results: &[Result<(), Refusal>]) {
         self.until = Some(Instant::now());
+        self.received.metadata += std::mem::take(&mut self.pending_dirs);
         for (count, result) in self.pending.drain(..).zip(results) {
             if result.is_err() {
                 continue;
@@ -86,6 +94,19 @@ impl Tally {
             root: root.map(|root| root.to_string()).unwrap_or_default(),
             ..std::mem::take(&mut self.received)
         }
+    }
+}
+
+/// Directories that a step makes, or whose times it moves.
+fn touched(step: &Step) -> Vec<RelPath> {
+    match step {
+        Step::MakeDir { path, .. } => vec![path.clone(), path.parent()],
+        Step::Install { path, .. } | Step::Link { path, .. } | Step::Remove { path, .. } => {
+            vec![path.parent()]
+        }
+        Step::Move { from, to, .. } => vec![from.parent(), to.parent()],
+        Step::Rotate { ring } => ring.iter().map(RelPath::parent).collect(),
+        Step::SetMeta { .. } => Vec::new(),
     }
 }
 

@@ -173,6 +173,20 @@ fn hashing_goes_on_when_a_client_that_needed_a_part_of_it_has_left() {
 }
 
 #[test]
+fn the_server_tells_of_directories_whose_mode_alone_changed() {
+    let world = World::new();
+    write(world.src.join("d/f"), "f");
+    let server = world.serve(&[]);
+    world.push_in_step(&server, &[]);
+    chmod(world.src.join("d"), 0o700);
+    world.push_in_step(&server, &[]);
+    let received = server.stop().events("received");
+    let told: Vec<_> =
+        received.iter().map(|told| (told["changed"].clone(), told["metadata"].clone())).collect();
+    assert_eq!(told, [(2.into(), 0.into()), (0.into(), 1.into())]);
+}
+
+#[test]
 fn a_restart_on_its_own_destination_goes_on() {
     let world = World::new();
     write(world.src.join("a"), noise(1, 300_000));
