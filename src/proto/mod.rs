@@ -5,6 +5,7 @@
 
 pub mod frame;
 pub mod message;
+mod partial;
 pub mod receiver;
 pub mod sender;
 

@@ -9,16 +9,7 @@ use crate::model::limits::PARTIALS;
 use crate::model::{ContentHash, RelPath};
 use crate::plan::change::Change;
 use crate::proto::message::*;
-
-/// The first `have` bytes of a content.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Partial {
-    pub of: PartialName,
-    pub hash: ContentHash,
-    pub size: u64,
-    pub have: u64,
-    pub path: RelPath,
-}
+use crate::proto::partial::Partial;
 
 /// All that there are.
 #[derive(Default)]
@@ -26,14 +17,7 @@ pub(super) struct Partials(Vec<Partial>);
 
 impl Partials {
     pub fn stored(infos: &[PartialInfo]) -> Self {
-        let partial = |info: &PartialInfo| Partial {
-            of: PartialName::Stored(info.name),
-            hash: info.hash,
-            size: info.size,
-            have: info.have,
-            path: info.path.clone(),
-        };
-        Self(infos.iter().map(partial).collect())
+        Self(infos.iter().map(Partial::stored).collect())
     }
 
     pub fn find(&self, of: PartialName) -> Option<&Partial> {
@@ -51,9 +35,8 @@ impl Partials {
 
     /// Takes one in; returns those that go for it, which may be the new one.
     fn keep(&mut self, partial: Partial) -> Vec<PartialName> {
-        let is_sent = |of: &PartialName| matches!(of, PartialName::Sent(_));
         let mut gone = Vec::new();
-        let rival = self.0.iter().position(|other| is_sent(&other.of) && other.path == partial.path);
+        let rival = self.0.iter().position(|other| other.is_sent_for(&partial.path));
         if let Some(rival) = rival {
             if self.0[rival].have >= partial.have {
                 return vec![partial.of];
@@ -61,8 +44,8 @@ impl Partials {
             gone.push(self.0.swap_remove(rival).of);
         }
         self.0.push(partial);
-        if self.0.iter().filter(|partial| is_sent(&partial.of)).count() > PARTIALS {
-            let sent = self.0.iter().enumerate().filter(|(_, partial)| is_sent(&partial.of));
+        if self.0.iter().filter(|partial| partial.is_sent()).count() > PARTIALS {
+            let sent = self.0.iter().enumerate().filter(|(_, partial)| partial.is_sent());
             if let Some((least, _)) = sent.min_by_key(|(_, partial)| partial.have) {
                 gone.push(self.0.swap_remove(least).of);
             }
@@ -93,15 +76,5 @@ impl Receiver {
             let gone = self.partials.committed(path, hash);
             self.actions.extend(gone.into_iter().map(|of| Action::Forget { of }));
         }
-    }
-}
-
-/// The partial that `resume` names: eight zero bytes and a number (little-endian) are a transfer of this
-/// connection that was given up; a stored one is never named so.
-pub(super) fn resumed_name(name: [u8; 16]) -> PartialName {
-    let (head, tail) = name.split_at(8);
-    match tail.try_into() {
-        Ok(id) if head == [0; 8] => PartialName::Sent(u64::from_le_bytes(id)),
-        _ => PartialName::Stored(name),
     }
 }

@@ -1,12 +1,12 @@
 //! Transfers: a file from its `Put` to the moment it is staged, or refused.
 
 use super::commit::{Complete, CompleteKind};
-use super::partials::{Partial, resumed_name};
 use super::{Action, BasisRef, Breach, Offer, RESUMED, Receiver};
 use crate::delta::ops::{Basis, Op, PartialName};
 use crate::model::limits::*;
 use crate::model::{ContentHash, Kind, List, Meta, Node, RelPath, Tree};
 use crate::proto::message::*;
+use crate::proto::partial::{Partial, resumed_name};
 use std::collections::HashMap;
 
 /// A file on its way.

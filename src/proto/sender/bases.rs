@@ -1,11 +1,11 @@
 //! What a transfer leans on: chosen, and chosen anew after a refusal.
 
-use super::partials::Partial;
 use super::transfer::Stream;
 use super::{KnownBasis, Sender, Want};
 use crate::delta::ops::Basis;
 use crate::model::{ContentHash, Kind, RelPath, Tag};
 use crate::proto::message::Refusal;
+use crate::proto::partial::Partial;
 use crate::proto::receiver::RESUMED;
 use std::collections::HashSet;
 

@@ -7,20 +7,11 @@ use super::KnownBasis;
 use crate::delta::ops::{Basis, PartialName};
 use crate::model::limits::GROUP_BYTES;
 use crate::model::{ContentHash, RelPath};
-use crate::proto::message::{ChangeId, PartialInfo};
+use crate::proto::message::PartialInfo;
+use crate::proto::partial::Partial;
 
 /// Less than this of another version is not worth to be leaned on.
 const LEAST_BYTES: u64 = GROUP_BYTES as u64;
-
-/// The first `have` bytes of a content.
-#[derive(Clone, Debug)]
-pub(super) struct Partial {
-    pub of: PartialName,
-    pub hash: ContentHash,
-    pub size: u64,
-    pub have: u64,
-    pub path: RelPath,
-}
 
 /// All that are known.
 #[derive(Default)]
@@ -28,21 +19,13 @@ pub(super) struct Partials(Vec<Partial>);
 
 impl Partials {
     pub fn stored(infos: &[PartialInfo]) -> Self {
-        let partial = |info: &PartialInfo| Partial {
-            of: PartialName::Stored(info.name),
-            hash: info.hash,
-            size: info.size,
-            have: info.have,
-            path: info.path.clone(),
-        };
         let is_sound = |info: &&PartialInfo| info.have > 0 && info.have <= info.size;
-        Self(infos.iter().filter(is_sound).map(partial).collect())
+        Self(infos.iter().filter(is_sound).map(Partial::stored).collect())
     }
 
     /// A transfer was given up. Of each path the receiver keeps the one of which most came.
     pub fn keep(&mut self, partial: Partial) {
-        let is_rival =
-            |other: &Partial| matches!(other.of, PartialName::Sent(_)) && other.path == partial.path;
+        let is_rival = |other: &Partial| other.is_sent_for(&partial.path);
         if self.0.iter().any(|other| is_rival(other) && other.have >= partial.have) {
             return;
         }
@@ -74,18 +57,4 @@ impl Partials {
         let basis = Basis::Partial { of: partial.of, len: partial.have };
         Some(KnownBasis { basis, hash: Some(partial.hash), size: partial.have })
     }
-}
-
-/// The name by which a `Put` resumes a partial.
-pub(super) fn resume_name(of: PartialName) -> [u8; 16] {
-    match of {
-        PartialName::Stored(name) => name,
-        PartialName::Sent(id) => sent_name(id),
-    }
-}
-
-fn sent_name(id: ChangeId) -> [u8; 16] {
-    let mut name = [0; 16];
-    name[8..].copy_from_slice(&id.to_le_bytes());
-    name
 }

@@ -1,12 +1,12 @@
 //! Transfers of large files: announced, pulled frame by frame, repaired if need be.
 
-use super::partials::{Partial, resume_name};
 use super::{Action, Ask, Breach, DeltaFrame, News, Sender, Unready, Want};
 use crate::delta::ops::{Basis, PartialName};
 use crate::model::limits::*;
 use crate::model::{ContentHash, Kind, Leaf, List, Node, RelPath, Tree};
 use crate::plan::change::Change;
 use crate::proto::message::*;
+use crate::proto::partial::{Partial, resume_name};
 
 /// What a part of an answer costs beside its entries: an endless row of empty ones must end too.
 const PART_BYTES: usize = 64;
