@@ -208,3 +208,27 @@ fn symlinks_that_a_destination_cannot_hold_are_named_and_the_push_is_partial() {
     yard.push(None).is_in_step("where symlinks are kept");
     assert_eq!(fs::read_link(yard.dest.join("d/link")).unwrap(), PathBuf::from("file"));
 }
+
+// The kernel tells a failed write once, of whatever file: a group failed for it, and the file that had lost its
+// bytes came through with the next group, whose sync said nothing any more.
+#[test]
+fn after_a_sync_of_the_file_system_that_failed_files_are_synced_one_by_one() {
+    if !can_trace() {
+        return println!("skipped: needs strace with --seccomp-bpf, and the right to trace");
+    }
+    let yard = Yard::new();
+    // More than is staged within the time that a group may wait.
+    for n in 0..2_000 {
+        fs::write(yard.src.join(format!("file-{n}")), Rng(n).bytes(15_000)).unwrap();
+    }
+    let first_fails = Fault::new("syncfs", "error=EIO", 1);
+    let (Outcome { has_come, said, .. }, log) =
+        strace::push_and_trace(&yard, &yard.src, &first_fails, "syncfs,fsync");
+    assert!(has_come, "{said}");
+    let n_there = fs::read_dir(&yard.dest).unwrap().count() - 1;
+    assert!(n_there >= 100, "later groups went on: {n_there}\n{said}");
+    let n_synced = log.lines().filter(|line| line.contains("fsync(")).count();
+    assert!(n_synced >= n_there, "{n_there} files, {n_synced} syncs of a file");
+    yard.push(None).is_in_step("after");
+    yard.is_in_step("after");
+}

@@ -18,12 +18,15 @@ use rustix::fs::{self as sys, AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// An open, locked destination. Shared by threads; only one of them should change names.
 #[derive(Debug)]
 pub struct Destination {
     root: Root,
     own: OwnFolder,
+    /// A sync of the whole file system failed.
+    is_in_doubt: AtomicBool,
 }
 
 impl Destination {
@@ -32,7 +35,7 @@ impl Destination {
     pub fn open(root: Root, fresh_id: [u8; 16]) -> Result<Self, OwnFolderError> {
         let root = root.opening_up();
         let own = OwnFolder::open_or_create(&root, fresh_id)?;
-        let destination = Self { root, own };
+        let destination = Self { root, own, is_in_doubt: AtomicBool::new(false) };
         destination.finish_exchange()?;
         destination.finish_overwrites()?;
         Ok(destination)
@@ -229,7 +232,17 @@ impl Destination {
 
     /// Makes everything on the destination's file system durable: one call for a whole group.
     pub fn sync_fs(&self) -> Result<(), DestinationError> {
-        sys::syncfs(&self.root.dir).map_err(|errno| self.fail(&"the file system", errno))
+        let synced = sys::syncfs(&self.root.dir);
+        if synced.is_err() {
+            self.is_in_doubt.store(true, Ordering::Relaxed);
+        }
+        synced.map_err(|errno| self.fail(&"the file system", errno))
+    }
+
+    /// Whether a sync of the whole file system has failed. The kernel tells that once, of whatever was not
+    /// written: another sync that succeeds says nothing of what was staged before, only that of a file does.
+    pub fn is_in_doubt(&self) -> bool {
+        self.is_in_doubt.load(Ordering::Relaxed)
     }
 
     /// Bytes and inodes that are free.

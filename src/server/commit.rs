@@ -185,7 +185,7 @@ impl Group<'_> {
     }
 
     fn install_staged(&mut self, mut ready: Ready, path: &RelPath) -> Result<Stat, Refusal> {
-        if !self.is_large {
+        if !self.is_large || self.shore.destination.is_in_doubt() {
             ready.file.sync().map_err(|error| refusal_of_stage(&error))?;
         }
         self.keep_replaced(path)?;
@@ -198,15 +198,17 @@ impl Group<'_> {
         let before = destination.root().stat(path).ok().flatten();
         let stat = destination.set_meta(path, meta).map_err(|error| refusal_of(&error))?;
         if kind == Kind::File {
-            self.carry_over(before, &stat);
+            self.carry_over(before, &stat, true);
         }
         Ok(())
     }
 
     /// What was known of a file before an operation of ours is known after it.
-    fn carry_over(&self, before: Option<Stat>, after: &Stat) {
-        let is_same = |before: &Stat| before.ino == after.ino && before.size == after.size;
-        if let Some(before) = before.filter(is_same)
+    ///
+    /// RACE: what somebody else writes between the two looks, with the same size, is seen by its time where the
+    /// operation sets none, and where it does only by reading the file.
+    fn carry_over(&self, before: Option<Stat>, after: &Stat, sets_time: bool) {
+        if let Some(before) = before.filter(|before| is_still(before, after, sets_time))
             && let Some(hash) = self.shore.known.known(&before)
         {
             self.shore.known.learn(after, hash);
@@ -232,7 +234,7 @@ impl Group<'_> {
         }
         let after = destination.rename(from, to).map_err(|error| refusal_of(&error))?;
         if after.is_file() {
-            self.carry_over(before, &after);
+            self.carry_over(before, &after, false);
         }
         Ok(())
     }
@@ -244,11 +246,17 @@ impl Group<'_> {
         destination.rotate(ring).map_err(|error| refusal_of(&error))?;
         for (before, path) in before.into_iter().zip(ring.iter().cycle().skip(1)) {
             if let Some(after) = stat(path).filter(Stat::is_file) {
-                self.carry_over(before, &after);
+                self.carry_over(before, &after, false);
             }
         }
         Ok(())
     }
+}
+
+/// Whether a file is the same after an operation that changes its ctime, and its mtime if that is set.
+fn is_still(before: &Stat, after: &Stat, sets_time: bool) -> bool {
+    let is_as_old = sets_time || before.mtime == after.mtime;
+    before.ino == after.ino && before.size == after.size && is_as_old
 }
 
 /// Whether what is at a path is what the machine believes.
@@ -269,5 +277,25 @@ fn is_leaf(stat: &Stat, leaf: &Leaf) -> bool {
         Kind::File => stat.is_file() && stat.size == leaf.size && stat.mtime == leaf.meta.mtime,
         Kind::Link => stat.file_type == FileType::Link,
         Kind::Dir => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Time;
+
+    // What somebody wrote while a file was moved, with the same size, was taken for its old content for good.
+    #[test]
+    fn nothing_is_carried_over_to_a_file_that_was_written_while_it_moved() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("f"), "bytes").unwrap();
+        let root = crate::disk::Root::open_destination(dir.path()).unwrap();
+        let before = root.stat(&RelPath::parse(b"f").unwrap()).unwrap().unwrap();
+        let time = Time { secs: before.mtime.secs + 1, ..before.mtime };
+        let (moved, written) = (Stat { ctime: time, ..before }, Stat { ctime: time, mtime: time, ..before });
+        assert!(is_still(&before, &moved, false) && is_still(&before, &written, true));
+        assert!(!is_still(&before, &written, false));
+        assert!(!is_still(&before, &Stat { size: before.size + 1, ..written }, true));
     }
 }

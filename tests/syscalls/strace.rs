@@ -74,13 +74,18 @@ pub fn can_trace() -> bool {
 
 /// Pushes a source to the yard's local destination with a fault.
 pub fn push(yard: &Yard, source: &Path, fault: &Fault) -> Outcome {
+    push_and_trace(yard, source, fault, &fault.names).0
+}
+
+/// The same; what strace saw of these calls too.
+pub fn push_and_trace(yard: &Yard, source: &Path, fault: &Fault, calls: &str) -> (Outcome, String) {
     let log = yard.path.join("strace.log");
     let inject = format!("inject={}:{}:when={}", fault.names, fault.what, fault.when);
     let mut command = Command::new("strace");
     // A signal only comes where each call is stopped at: with the filter it would be lost.
     let speed = if fault.what.starts_with("signal") { "-qq" } else { "--seccomp-bpf" };
     command.args(["-f", speed, "-qq", "-e", "signal=none", "-o"]).arg(&log);
-    command.args(["-e", &format!("trace={}", fault.names), "-e", &inject]);
+    command.args(["-e", &format!("trace={calls}"), "-e", &inject]);
     if fault.names == "write" {
         // Those to files: to fail a write to a pipe or an event would only test the runtime.
         for path in ["lock", "id.new", "id"] {
@@ -91,7 +96,7 @@ pub fn push(yard: &Yard, source: &Path, fault: &Fault) -> Outcome {
     let Ended { status, out, err } = yard.start_command("injected", command).ended();
     let log = std::fs::read_to_string(&log).unwrap_or_default();
     let has_come = log.contains("(INJECTED)") || log.contains("+++ killed by SIGKILL +++");
-    Outcome { status, has_come, said: out + &err }
+    (Outcome { status, has_come, said: out + &err }, log)
 }
 
 /// A push in which no file can grow past a size.
