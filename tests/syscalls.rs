@@ -3,7 +3,8 @@
 //!
 //! The calls are made to fail by `strace --inject`. A push to a local destination runs both sides in one
 //! process, so calls of the source, the destination and both caches are met. `STRAIT_CALLS=all` tries every
-//! n of every call and fault (`docs/testing.md`); without it a seeded sample is tried.
+//! n of every call and fault, `STRAIT_CALLS='rename KILL'` of those that hold these words (`docs/testing.md`);
+//! without it a seeded sample is tried.
 
 mod faults;
 #[path = "syscalls/scenes.rs"]
@@ -91,8 +92,9 @@ fn scene(name: &str) {
     let scene = SCENES.iter().find(|scene| scene.name == name).expect("it is in the list");
     let mut stage = Stage::new(scene);
     match std::env::var("STRAIT_CALLS").as_deref() {
-        Ok("all") => every_call(&mut stage),
-        _ => sampled_calls(&mut stage),
+        Ok("all") => every_call(&mut stage, ""),
+        Ok(words) => every_call(&mut stage, words),
+        Err(_) => sampled_calls(&mut stage),
     }
     stage.tells();
 }
@@ -113,9 +115,13 @@ fn sampled_calls(stage: &mut Stage) {
     println!("{}: {} of {SAMPLES} sampled faults came", stage.scene.name, n_come);
 }
 
-fn every_call(stage: &mut Stage) {
+/// Every n of those calls and faults that hold each of these words.
+fn every_call(stage: &mut Stage, words: &str) {
     for call in &CALLS {
-        for fault in call.faults {
+        let is_meant = |fault: &&&str| {
+            words.split_whitespace().all(|word| format!("{} {fault}", call.names).contains(word))
+        };
+        for fault in call.faults.iter().filter(is_meant) {
             let mut n = 1;
             while stage.goes_on_after(&Fault::new(call.names, fault, n)) {
                 n += 1;
@@ -231,4 +237,18 @@ fn after_a_sync_of_the_file_system_that_failed_files_are_synced_one_by_one() {
     assert!(n_synced >= n_there, "{n_there} files, {n_synced} syncs of a file");
     yard.push(None).is_in_step("after");
     yard.is_in_step("after");
+}
+
+// In the long form a process that was killed counted as one that had not met its fault: no second call was tried.
+#[test]
+fn a_kill_in_a_call_is_a_fault_that_came() {
+    if !can_trace() {
+        return println!("skipped: needs strace with --seccomp-bpf, and the right to trace");
+    }
+    let yard = Yard::new();
+    fs::write(yard.src.join("file"), "content").unwrap();
+    let killed = strace::push(&yard, &yard.src, &Fault::new("renameat,renameat2", "signal=KILL", 1));
+    assert!(killed.has_come && !killed.status.success(), "{}", killed.said);
+    let passed = strace::push(&yard, &yard.src, &Fault::new("renameat,renameat2", "signal=KILL", 1_000));
+    assert!(!passed.has_come && passed.status.success(), "{}", passed.said);
 }
