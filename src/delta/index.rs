@@ -5,19 +5,18 @@
 //! is cut into chunks and blocks. Memory is bounded by what it makes: 32 bytes a group, 12 bytes a chunk and
 //! 10 bytes a block.
 
-use blake3::Hasher;
-use blake3::hazmat::{ChainingValue, HasherExt};
+use blake3::hazmat::ChainingValue;
 
 pub use super::earlier::Earlier;
 pub use super::entries::Reread;
 
 use super::blocks::{BlockSignature, block_bytes_for};
 use super::chunks::{ChunkMap, Cutter};
-use super::cores::{both, n_cores, on_cores};
+use super::cores::{both, n_cores};
 use super::earlier::Equal;
-use super::entries::{Blocks, SPREAD_BYTES, n_units, share};
-use super::groups::{GroupTree, group_value};
-use super::zeros::ZEROS;
+use super::entries::{Blocks, SPREAD_BYTES};
+use super::groups::GroupTree;
+use super::hashed::HashedGroups;
 use crate::model::ContentHash;
 use crate::model::limits::{GIB, GROUP_BYTES, PACK_FILE_BYTES};
 
@@ -39,12 +38,10 @@ pub struct ContentIndex {
 }
 
 /// Indexes a content that comes in pieces of any length, in order.
+#[derive(Default)]
 pub struct Indexer {
     size: u64,
-    values: Vec<ChainingValue>,
-    /// The group that is not complete yet.
-    group: Hasher,
-    group_bytes: usize,
+    hashed: HashedGroups,
     kept: Option<Kept>,
 }
 
@@ -80,22 +77,22 @@ impl Indexer {
 
     /// Starts a pass for hash and group tree only.
     pub fn hash_only() -> Self {
-        Self { size: 0, values: Vec::new(), group: Hasher::new(), group_bytes: 0, kept: None }
+        Self::default()
     }
 
     /// Goes on behind whole groups of which only the values are known; for hash and group tree alone.
     pub fn resume(values: Vec<ChainingValue>) -> Self {
-        Self { size: values.len() as u64 * GROUP, values, ..Self::hash_only() }
+        Self { size: values.len() as u64 * GROUP, hashed: HashedGroups::resume(values), kept: None }
     }
 
     /// Values of the whole groups so far, but for the one that [`Indexer::open_value`] gives.
     pub fn values(&self) -> &[ChainingValue] {
-        &self.values
+        self.hashed.values()
     }
 
     /// Value of the last group, if it is whole and still open: more may come, or it may be all.
     pub fn open_value(&self) -> Option<ChainingValue> {
-        (self.group_bytes == GROUP_BYTES).then(|| self.group.finalize_non_root())
+        self.hashed.open_value()
     }
 
     /// Takes the next bytes. Pieces of 1 MiB and more are worked on by all cores.
@@ -110,17 +107,9 @@ impl Indexer {
 
     fn update_on(&mut self, bytes: &[u8], n_cores: usize) {
         self.size += bytes.len() as u64;
-        let groups_at = self.fill_group(bytes);
-        let groups = &bytes[groups_at..];
-        let groups = &groups[..groups.len() - groups.len() % GROUP_BYTES];
-        self.hash_groups(groups, n_cores);
-        let rest = &bytes[groups_at + groups.len()..];
-        if !rest.is_empty() {
-            self.group.set_input_offset(self.values.len() as u64 * GROUP).update(rest);
-            self.group_bytes = rest.len();
-        }
+        self.hashed.update(bytes, n_cores);
         if let Some(kept) = &mut self.kept {
-            kept.update(bytes, &self.values, n_cores);
+            kept.update(bytes, self.hashed.values(), n_cores);
         }
     }
 
@@ -129,18 +118,9 @@ impl Indexer {
     pub fn update_zeros(&mut self, len: u64) {
         self.size += len;
         if let Some(kept) = &mut self.kept {
-            kept.zeros(len, &self.values);
+            kept.zeros(len, self.hashed.values());
         }
-        let mut left = len;
-        while left > 0 && (self.group_bytes > 0 || self.values.is_empty()) {
-            left -= self.fill_group(&ZEROS[..left.min(GROUP) as usize]) as u64;
-        }
-        self.zero_groups((left / GROUP) as usize);
-        let rest = (left % GROUP) as usize;
-        if rest > 0 {
-            self.group.set_input_offset(self.values.len() as u64 * GROUP).update(&ZEROS[..rest]);
-            self.group_bytes = rest;
-        }
+        self.hashed.zeros(len);
     }
 
     /// Takes `len` bytes by the values of their groups, which were computed earlier of the same bytes at the same
@@ -152,13 +132,10 @@ impl Indexer {
         assert!(self.kept.as_ref().is_none_or(|kept| kept.cutter.is_none()), "chunks need the bytes");
         assert!(self.size.is_multiple_of(GROUP), "groups are carried over whole");
         assert_eq!(values.len() as u64, len.div_ceil(GROUP));
-        if self.group_bytes > 0 {
-            self.close_group();
-        }
         self.size += len;
-        self.values.extend_from_slice(values);
+        self.hashed.carry(values);
         if let Some(kept) = &mut self.kept {
-            kept.skip(len, &self.values);
+            kept.skip(len, self.hashed.values());
         }
     }
 
@@ -171,66 +148,16 @@ impl Indexer {
     pub fn finish_rereading(mut self, reread: &mut Reread) -> ContentIndex {
         let size = self.size;
         if size <= PACK_FILE_BYTES {
-            let hash = ContentHash(*self.group.finalize().as_bytes());
+            let hash = self.hashed.only_hash();
             return ContentIndex { hash, size, groups: None, signature: None, chunks: None };
         }
-        if self.group_bytes > 0 {
-            self.close_group();
-        }
+        let values = self.hashed.finish();
         let (mut signature, mut chunks) = (None, None);
         if let Some(kept) = self.kept.take() {
-            (signature, chunks) = kept.finish(size, &self.values, reread);
+            (signature, chunks) = kept.finish(size, &values, reread);
         }
-        let groups = GroupTree::from_values(size, self.values).expect("a value for each group");
+        let groups = GroupTree::from_values(size, values).expect("a value for each group");
         ContentIndex { hash: groups.root(), size, groups: Some(groups), signature, chunks }
-    }
-
-    /// Fills the open group and returns how many bytes went into it. The first group is always filled
-    /// here and closed only when more comes: while it is alone, its hash is the content's.
-    fn fill_group(&mut self, bytes: &[u8]) -> usize {
-        if bytes.is_empty() || self.group_bytes == 0 && !self.values.is_empty() {
-            return 0;
-        }
-        let n_taken = (GROUP_BYTES - self.group_bytes).min(bytes.len());
-        self.group.update(&bytes[..n_taken]);
-        self.group_bytes += n_taken;
-        if n_taken < bytes.len() {
-            self.close_group();
-        }
-        n_taken
-    }
-
-    /// Whole groups of zeros.
-    fn zero_groups(&mut self, n_groups: usize) {
-        let first = self.values.len();
-        let n_parts = if n_groups < SPREAD_BYTES / GROUP_BYTES { 1 } else { n_cores() };
-        let border = |part: usize| first + n_groups * part / n_parts;
-        let work = |part: usize| {
-            let groups = border(part)..border(part + 1);
-            groups.map(|group| group_value(&ZEROS[..GROUP_BYTES], group as u64 * GROUP)).collect::<Vec<_>>()
-        };
-        for values in on_cores(n_parts, &work) {
-            self.values.extend(values);
-        }
-    }
-
-    fn close_group(&mut self) {
-        self.values.push(self.group.finalize_non_root());
-        // Not `reset`: `set_input_offset` wants a hasher that never had another offset.
-        self.group = Hasher::new();
-        self.group_bytes = 0;
-    }
-
-    /// Hashes whole groups.
-    fn hash_groups(&mut self, groups: &[u8], n_cores: usize) {
-        let first = self.values.len();
-        let n_parts = if groups.len() < SPREAD_BYTES { 1 } else { n_cores };
-        let values = on_cores(n_parts, &|part| {
-            let at = first + n_units(groups, GROUP_BYTES) * part / n_parts;
-            let own = share(groups, GROUP_BYTES, part, n_parts).chunks_exact(GROUP_BYTES).zip(at..);
-            own.map(|(group, at)| group_value(group, at as u64 * GROUP)).collect::<Vec<_>>()
-        });
-        values.into_iter().for_each(|values| self.values.extend(values));
     }
 }
 

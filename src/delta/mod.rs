@@ -17,6 +17,7 @@ mod entries;
 pub mod find;
 mod frames;
 pub mod groups;
+mod hashed;
 pub mod index;
 mod layer;
 pub mod needs;

@@ -1,0 +1,138 @@
+//! The groups of a content along one pass: hashed as they come, zeros without a byte of memory for them, or taken
+//! by values that were computed earlier.
+
+use blake3::Hasher;
+use blake3::hazmat::{ChainingValue, HasherExt};
+
+use super::cores::{n_cores, on_cores};
+use super::entries::{SPREAD_BYTES, n_units, share};
+use super::groups::group_value;
+use super::zeros::ZEROS;
+use crate::model::ContentHash;
+use crate::model::limits::GROUP_BYTES;
+
+const GROUP: u64 = GROUP_BYTES as u64;
+
+/// Values of the groups so far, and the one that is not complete yet.
+#[derive(Default)]
+pub(super) struct HashedGroups {
+    values: Vec<ChainingValue>,
+    group: Hasher,
+    group_bytes: usize,
+}
+
+impl HashedGroups {
+    /// Goes on behind whole groups of which only the values are known.
+    pub(super) fn resume(values: Vec<ChainingValue>) -> Self {
+        Self { values, ..Self::default() }
+    }
+
+    /// Values of the groups that are closed.
+    pub(super) fn values(&self) -> &[ChainingValue] {
+        &self.values
+    }
+
+    /// Value of the last group, if it is whole and still open.
+    pub(super) fn open_value(&self) -> Option<ChainingValue> {
+        (self.group_bytes == GROUP_BYTES).then(|| self.group.finalize_non_root())
+    }
+
+    /// Takes the next bytes.
+    pub(super) fn update(&mut self, bytes: &[u8], n_cores: usize) {
+        let groups_at = self.fill_group(bytes);
+        let groups = &bytes[groups_at..];
+        let groups = &groups[..groups.len() - groups.len() % GROUP_BYTES];
+        self.hash_groups(groups, n_cores);
+        self.open_group(&bytes[groups_at + groups.len()..]);
+    }
+
+    /// Takes `len` zeros.
+    pub(super) fn zeros(&mut self, len: u64) {
+        let mut left = len;
+        while left > 0 && (self.group_bytes > 0 || self.values.is_empty()) {
+            left -= self.fill_group(&ZEROS[..left.min(GROUP) as usize]) as u64;
+        }
+        self.zero_groups((left / GROUP) as usize);
+        self.open_group(&ZEROS[..(left % GROUP) as usize]);
+    }
+
+    /// Takes groups by their values, from the border of a group on.
+    pub(super) fn carry(&mut self, values: &[ChainingValue]) {
+        self.close_open();
+        self.values.extend_from_slice(values);
+    }
+
+    /// The content hash, where all that came is at most one group.
+    pub(super) fn only_hash(&self) -> ContentHash {
+        debug_assert!(self.values.is_empty());
+        ContentHash(*self.group.finalize().as_bytes())
+    }
+
+    /// Values of all groups of a content of more than one.
+    pub(super) fn finish(&mut self) -> Vec<ChainingValue> {
+        self.close_open();
+        std::mem::take(&mut self.values)
+    }
+
+    /// Begins a group with the first bytes of it, if there are any.
+    fn open_group(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.group.set_input_offset(self.values.len() as u64 * GROUP).update(bytes);
+            self.group_bytes = bytes.len();
+        }
+    }
+
+    fn close_open(&mut self) {
+        if self.group_bytes > 0 {
+            self.close_group();
+        }
+    }
+
+    /// Fills the open group and returns how many bytes went into it. The first group is always filled
+    /// here and closed only when more comes: while it is alone, its hash is the content's.
+    fn fill_group(&mut self, bytes: &[u8]) -> usize {
+        if bytes.is_empty() || self.group_bytes == 0 && !self.values.is_empty() {
+            return 0;
+        }
+        let n_taken = (GROUP_BYTES - self.group_bytes).min(bytes.len());
+        self.group.update(&bytes[..n_taken]);
+        self.group_bytes += n_taken;
+        if n_taken < bytes.len() {
+            self.close_group();
+        }
+        n_taken
+    }
+
+    /// Whole groups of zeros.
+    fn zero_groups(&mut self, n_groups: usize) {
+        let first = self.values.len();
+        let n_parts = if n_groups < SPREAD_BYTES / GROUP_BYTES { 1 } else { n_cores() };
+        let border = |part: usize| first + n_groups * part / n_parts;
+        let work = |part: usize| {
+            let groups = border(part)..border(part + 1);
+            groups.map(|group| group_value(&ZEROS[..GROUP_BYTES], group as u64 * GROUP)).collect::<Vec<_>>()
+        };
+        for values in on_cores(n_parts, &work) {
+            self.values.extend(values);
+        }
+    }
+
+    fn close_group(&mut self) {
+        self.values.push(self.group.finalize_non_root());
+        // Not `reset`: `set_input_offset` wants a hasher that never had another offset.
+        self.group = Hasher::new();
+        self.group_bytes = 0;
+    }
+
+    /// Hashes whole groups.
+    fn hash_groups(&mut self, groups: &[u8], n_cores: usize) {
+        let first = self.values.len();
+        let n_parts = if groups.len() < SPREAD_BYTES { 1 } else { n_cores };
+        let values = on_cores(n_parts, &|part| {
+            let at = first + n_units(groups, GROUP_BYTES) * part / n_parts;
+            let own = share(groups, GROUP_BYTES, part, n_parts).chunks_exact(GROUP_BYTES).zip(at..);
+            own.map(|(group, at)| group_value(group, at as u64 * GROUP)).collect::<Vec<_>>()
+        });
+        values.into_iter().for_each(|values| self.values.extend(values));
+    }
+}
