@@ -10,13 +10,15 @@ use super::layer::{Hints, Layer, Run};
 use super::place::Place;
 use super::sieve::{KnownBasis, KnownCopy};
 use super::zeros::are_zeros;
-use crate::model::limits::GROUP_BYTES;
+use crate::model::limits::{CHUNK_BYTES_MAX, GROUP_BYTES};
 
 /// Blocks compared at first at a predicted place, and at most at a time when all goes well.
 const FIRST_STRIDE: usize = 8;
 const LAST_STRIDE: usize = 2_048;
 /// Shifts that are tried before the search.
 const SHIFTS: usize = 3;
+/// So far ahead a hint tells the shift: an edit spoils a chunk, or two.
+const HINT_AHEAD_BYTES: u64 = 2 * CHUNK_BYTES_MAX as u64;
 /// The search looks at least at so much of a window, however often it found nothing before.
 const SEARCH_LEAST_BYTES: usize = 64 * 1024;
 const MISSES: u32 = 3;
@@ -159,10 +161,10 @@ impl<'a> Aligner<'a> {
         searched.saturating_sub(to_border).max(here)
     }
 
-    /// The first run of blocks at or after a place: at one of the latest shifts, or at that of the next hint, behind
-    /// which no other is tried.
+    /// The first run of blocks at or after a place: at one of the latest shifts, or at that of the next hint.
     fn predict(&mut self, window: &[u8], at: u64, here: usize) -> Option<Run> {
-        let hinted = self.hints.next(at + here as u64);
+        let near = at + here as u64 + HINT_AHEAD_BYTES;
+        let hinted = self.hints.next(at + here as u64).filter(|hint| hint.at <= near);
         let hinted = hinted.map(|hint| Place::new(hint.basis, hint.offset).shift(hint.at));
         let mut shifts = self.shifts.clone();
         if let Some(hinted) = hinted {

@@ -121,8 +121,8 @@ pub enum DeltaError {
 
 /// Sends the target from byte `from` on as frames of ops, against what the receiver holds.
 ///
-/// Takes at most a few MiB of memory beside the signatures and, when blocks are searched for, 16 bytes
-/// for each block, up to a million of them.
+/// Takes at most a few MiB of memory beside the signatures and, when blocks are searched for, at most
+/// 18 bytes for each block, up to a million of them.
 ///
 /// # Errors
 /// See [`DeltaError`]; frames that were emitted before stand.
