@@ -15,7 +15,7 @@ fuzz_target!(|bytes: &[u8]| {
     let size = u64::from_le_bytes(*size);
     for size in [size, (values.len() / 32 * GROUP_BYTES) as u64] {
         if let Ok(tree) = GroupTree::parse(size, values) {
-            assert_eq!(tree.to_bytes(), values);
+            assert_eq!(tree.as_bytes(), values);
             tree.root();
             tree.level(3);
         }

@@ -77,7 +77,7 @@ impl GroupTree {
         Ok(Self { size, values })
     }
 
-    /// Reads the form that [`GroupTree::to_bytes`] writes.
+    /// Reads the form that [`GroupTree::as_bytes`] writes.
     ///
     /// # Errors
     /// The length does not fit the size. Whether the values are right only [`GroupTree::root`] tells.
@@ -89,8 +89,8 @@ impl GroupTree {
     }
 
     /// The values, 32 bytes each, in order.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        self.values.as_flattened().to_vec()
+    pub fn as_bytes(&self) -> &[u8] {
+        self.values.as_flattened()
     }
 
     /// Bytes of the content.
@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn bytes_come_back_and_a_wrong_count_is_refused() {
         let tree = GroupTree::compute(&content(GROUP_BYTES * 3 + 1)).unwrap();
-        let bytes = tree.to_bytes();
+        let bytes = tree.as_bytes().to_vec();
         assert_eq!(GroupTree::parse(tree.size(), &bytes).unwrap(), tree);
         for wrong in [&bytes[..96], &bytes[..127], &[]] {
             assert!(matches!(GroupTree::parse(tree.size(), wrong), Err(GroupsError::Values { .. })));

@@ -72,6 +72,8 @@ impl<M: Message> Outbox<M> {
     pub fn send(&self, message: &M) {
         let mut frame = Vec::new();
         encode(message, &mut frame);
+        // Megabytes of them wait at a time: not with the room that they grew in.
+        frame.shrink_to_fit();
         self.waiting_bytes.fetch_add(frame.len(), Ordering::Relaxed);
         let _ = self.queue.send(frame);
     }

@@ -40,7 +40,10 @@ pub fn plan(have: &Tree, want: &Tree, untouched: &BTreeSet<RelPath>) -> Plan {
     pass.walk(moved.root(), want.root(), &RelPath::root(), untouched);
     // Metadata travels directory by directory.
     pass.metas.sort_by_cached_key(|change| change.path().split());
-    for group in [pass.frees, pass.dirs, pass.files, pass.links, pass.metas, pass.removes] {
+    let groups = [pass.frees, pass.dirs, pass.files, pass.links, pass.metas, pass.removes];
+    // Of a first pass they are as many as there are entries.
+    changes.reserve_exact(groups.iter().map(Vec::len).sum());
+    for group in groups {
         changes.extend(group);
     }
     Plan { changes, n_deleted: pass.n_deleted }

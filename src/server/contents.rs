@@ -123,8 +123,7 @@ impl KnownContents {
     /// Remembers group tree, chunk map and block signature of a content.
     pub fn keep(&self, index: &ContentIndex) {
         if let Some(groups) = &index.groups {
-            let bytes = groups.to_bytes();
-            let _ = self.cache.store_groups(&index.hash, index.size, &bytes, INDEX_BUDGET_BYTES);
+            let _ = self.cache.store_groups(&index.hash, index.size, groups.as_bytes(), INDEX_BUDGET_BYTES);
         }
         if let Some(chunks) = &index.chunks {
             let bytes = chunks.to_bytes();
@@ -135,7 +134,7 @@ impl KnownContents {
                 size: index.size,
                 block_bytes: signature.block_bytes(),
                 strong_bytes: signature.strong_bytes(),
-                entries: signature.entries().to_vec(),
+                entries: signature.entries(),
             };
             let _ = self.cache.store_signature(&index.hash, &row, INDEX_BUDGET_BYTES);
         }

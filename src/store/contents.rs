@@ -12,6 +12,8 @@ use redb::WriteTransaction;
 const SEGMENT_BYTES: usize = 1_016 * 32;
 /// Longest group tree or signature kept: the groups of an 8 TiB file. Longer ones are not stored.
 const CONTENT_ROW_BYTES: usize = 1 << 32;
+/// Room that is made at once for what is read.
+const ROOM_BYTES: usize = 64 << 20;
 /// Bytes stored in all, for the budget.
 const TOTAL_KEY: &[u8] = b"\0content bytes";
 
@@ -25,13 +27,13 @@ enum Sort {
 
 /// A block signature as stored: its shape and its entries, one after the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Signature {
+pub struct Signature<Bytes = Vec<u8>> {
     /// Bytes of the content.
     pub size: u64,
     pub block_bytes: u32,
     /// Bytes of the strong hash in each entry.
     pub strong_bytes: u8,
-    pub entries: Vec<u8>,
+    pub entries: Bytes,
 }
 
 /// The first row of a content: what the segments amount to.
@@ -62,14 +64,14 @@ impl Cache {
     }
 
     /// Keeps the block signature of a content, within the budget as in [`Cache::store_groups`].
-    pub fn store_signature(
+    pub fn store_signature<Bytes: AsRef<[u8]>>(
         &self,
         hash: &ContentHash,
-        signature: &Signature,
+        signature: &Signature<Bytes>,
         budget_bytes: u64,
     ) -> Result<(), CacheError> {
         let shape = (signature.size, signature.block_bytes, signature.strong_bytes);
-        self.store_content(hash, Sort::Signature, shape, &signature.entries, budget_bytes)
+        self.store_content(hash, Sort::Signature, shape, signature.entries.as_ref(), budget_bytes)
     }
 
     /// The block signature of a content.
@@ -143,7 +145,8 @@ impl Cache {
             let rows = Reading::begin(database, CONTENTS, "contents")?;
             let Some(head) = rows.load(&key(hash, sort, 0))? else { return Ok(None) };
             let head = Head::decode(&head)?;
-            let mut bytes = Vec::new();
+            // It grows by itself beyond: no row is believed before it is read.
+            let mut bytes = Vec::with_capacity((head.n_bytes as usize).min(ROOM_BYTES));
             for segment in 1..=head.n_segments() {
                 let row = rows.load(&key(hash, sort, segment))?;
                 bytes.extend(row.ok_or_else(|| Fault::damaged("a segment of a content is missing"))?);

@@ -23,7 +23,9 @@ const FORMAT_KEY: &[u8] = b"\0format";
 const FILE_NAME: &str = "cache.redb";
 const ASIDE_PREFIX: &str = "cache.damaged-";
 /// redb's own page cache; its default is 1 GiB.
-const PAGE_CACHE_BYTES: usize = 16 << 20;
+pub const PAGE_CACHE_BYTES: usize = 16 << 20;
+/// Of a store whose rows are read once each.
+pub const SMALL_PAGE_CACHE_BYTES: usize = 2 << 20;
 
 /// An open database whose closing cannot panic: on a damaged file redb may meet the damage once more.
 pub struct Held {
@@ -60,6 +62,7 @@ impl Drop for Held {
 pub struct Store {
     /// Where the file lies; `None` in memory.
     folder: Option<PathBuf>,
+    page_cache_bytes: usize,
     database: RwLock<Arc<Held>>,
     /// Whether anything was written since the last sync.
     is_dirty: AtomicBool,
@@ -71,7 +74,7 @@ pub struct Store {
 
 impl Store {
     /// Opens or makes the file in a folder, which is made too (mode 0700).
-    pub fn open(folder: &Path) -> Result<(Self, Opened), CacheError> {
+    pub fn open(folder: &Path, page_cache_bytes: usize) -> Result<(Self, Opened), CacheError> {
         let failed = |source| CacheError::Folder { folder: folder.to_path_buf(), source };
         make_folder(folder).map_err(failed)?;
         let file = folder.join(FILE_NAME);
@@ -79,18 +82,20 @@ impl Store {
         let found = if existed && !file.is_file() {
             Err(Fault::damaged("something that is no file stands in its place"))
         } else {
-            open_file(&file, existed)
+            open_file(&file, page_cache_bytes, existed)
         };
         let (database, opened) = match found {
             Ok(database) if existed => (database, Opened::Found),
             Ok(database) => (database, Opened::Fresh),
             Err(Fault::Damaged(why)) => {
                 let set_aside = set_aside(folder).map_err(failed)?;
-                (open_file(&file, false)?, Opened::Rebuilt { set_aside, why })
+                (open_file(&file, page_cache_bytes, false)?, Opened::Rebuilt { set_aside, why })
             }
             Err(fault) => return Err(fault.into()),
         };
-        Ok((Self::with(Some(folder.to_path_buf()), database), opened))
+        let mut store = Self::with(Some(folder.to_path_buf()), database);
+        store.page_cache_bytes = page_cache_bytes;
+        Ok((store, opened))
     }
 
     /// A store that lives as long as the process.
@@ -101,6 +106,7 @@ impl Store {
     pub(super) fn with(folder: Option<PathBuf>, database: Database) -> Self {
         Self {
             folder,
+            page_cache_bytes: PAGE_CACHE_BYTES,
             database: RwLock::new(Held::new(database)),
             is_dirty: AtomicBool::new(false),
             is_failed: AtomicBool::new(false),
@@ -197,10 +203,11 @@ impl Store {
             // Closes the file, unless someone still reads from it: then the next call succeeds.
             *current = Arc::new(Held { database: Some(memory), is_stand_in: true });
         }
-        let opened = open_file(&folder.join(FILE_NAME), true).or_else(|fault| match fault {
-            Fault::Damaged(why) => self.begin_anew(folder, why),
-            failed => Err(failed),
-        });
+        let opened =
+            open_file(&folder.join(FILE_NAME), self.page_cache_bytes, true).or_else(|fault| match fault {
+                Fault::Damaged(why) => self.begin_anew(folder, why),
+                failed => Err(failed),
+            });
         if let Ok(database) = opened {
             *current = Held::new(database);
             self.is_failed.store(false, Ordering::Release);
@@ -229,7 +236,7 @@ impl Store {
     fn begin_anew(&self, folder: &Path, why: String) -> Result<Database, Fault> {
         self.say(why);
         set_aside(folder).map_err(|source| Fault::Failed(source.into()))?;
-        open_file(&folder.join(FILE_NAME), false)
+        open_file(&folder.join(FILE_NAME), self.page_cache_bytes, false)
     }
 
     fn say(&self, why: String) {
@@ -272,14 +279,14 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
-fn open_file(path: &Path, existed: bool) -> Result<Database, Fault> {
+fn open_file(path: &Path, page_cache_bytes: usize, existed: bool) -> Result<Database, Fault> {
     guarded(|| {
         // Made here so that it is private from its first moment on: it holds names of files.
         let mut options = fs::OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = options.open(path).map_err(|source| Fault::Failed(source.into()))?;
         let backend = redb::backends::FileBackend::new(file)?;
-        let database = builder().create_with_backend(backend)?;
+        let database = builder(page_cache_bytes).create_with_backend(backend)?;
         if existed {
             check_format(&database)?
         } else {
@@ -291,15 +298,15 @@ fn open_file(path: &Path, existed: bool) -> Result<Database, Fault> {
 
 fn open_memory() -> Result<Database, Fault> {
     guarded(|| {
-        let database = builder().create_with_backend(InMemoryBackend::new())?;
+        let database = builder(PAGE_CACHE_BYTES).create_with_backend(InMemoryBackend::new())?;
         lay_out(&database)?;
         Ok(database)
     })
 }
 
-fn builder() -> redb::Builder {
+fn builder(page_cache_bytes: usize) -> redb::Builder {
     let mut builder = Database::builder();
-    builder.set_cache_size(PAGE_CACHE_BYTES);
+    builder.set_cache_size(page_cache_bytes);
     builder
 }
 

@@ -31,7 +31,7 @@ pub use database::is_guarded;
 pub use notes::Acknowledged;
 pub use stats::{Holder, Stat, StatReader, StatRow};
 
-use crate::store::database::Store;
+use crate::store::database::{PAGE_CACHE_BYTES, Store};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -82,7 +82,7 @@ impl Cache {
     /// # Errors
     /// [`CacheError::Busy`] while another process holds it; otherwise what the system said.
     pub fn open(folder: &Path) -> Result<(Self, Opened), CacheError> {
-        let (store, opened) = Store::open(folder)?;
+        let (store, opened) = Store::open(folder, PAGE_CACHE_BYTES)?;
         Ok((Self { store: Arc::new(store) }, opened))
     }
 

@@ -5,7 +5,7 @@
 //! a content that lost a row is a content that is not held.
 
 use crate::model::ContentHash;
-use crate::store::database::Store;
+use crate::store::database::{SMALL_PAGE_CACHE_BYTES, Store};
 use crate::store::rows::{AGES, CONTENTS, Cursor, Fault, HOLDERS, Reading, WORDS, Writing};
 use crate::store::{CacheError, Opened};
 use redb::WriteTransaction;
@@ -42,7 +42,7 @@ impl Shadow {
     /// # Errors
     /// As [`super::Cache::open`].
     pub fn open(folder: &Path) -> Result<(Self, Opened), CacheError> {
-        let (store, opened) = Store::open(folder)?;
+        let (store, opened) = Store::open(folder, SMALL_PAGE_CACHE_BYTES)?;
         Ok((Self { store }, opened))
     }
 

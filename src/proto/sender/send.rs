@@ -31,6 +31,9 @@ impl Sender {
         if !self.replan {
             self.pump();
         }
+        if self.planned.len() < self.planned.capacity() / 4 {
+            self.planned.shrink_to(self.planned.len() * 2);
+        }
         self.pump_streams();
         let is_idle = self.planned.is_empty()
             && self.large.is_empty()
