@@ -36,16 +36,12 @@ pub enum DeltaNews {
     Settled(Settled),
 }
 
-/// Contents of the shadow, for where bytes are dear.
-pub struct Copies {
-    pub shadow: Arc<Shadow>,
-    pub traffic: Arc<Traffic>,
-}
-
-/// What a delta may lean on beside the basis that is named for it.
+/// What a delta may lean on beside the basis that is named for it, and the link that it goes over.
 pub struct Beside {
     pub holdings: Option<Arc<Holdings>>,
-    pub copies: Option<Copies>,
+    /// For where bytes are dear.
+    pub shadow: Option<Arc<Shadow>>,
+    pub traffic: Arc<Traffic>,
 }
 
 enum Order {
@@ -70,9 +66,9 @@ impl Delta {
         (bases, start, hurry): (Vec<KnownBasis>, u64, bool),
         news: UnboundedSender<(ChangeId, DeltaNews)>,
     ) -> Self {
-        let Beside { holdings, copies } = beside;
+        let Beside { holdings, shadow, traffic } = beside;
         let is_finished = AtomicBool::new(false);
-        let of = Arc::new(Transfer { root, known, id, want, copies, news, hurry, is_finished });
+        let of = Arc::new(Transfer { root, known, id, want, shadow, traffic, news, hurry, is_finished });
         let orders = of.begin(move |thread| thread.run(&bases, start, holdings.as_deref()));
         Self { orders, of }
     }
@@ -111,7 +107,8 @@ pub(super) struct Transfer {
     pub(super) known: Arc<KnownContents>,
     id: ChangeId,
     pub(super) want: Want,
-    copies: Option<Copies>,
+    shadow: Option<Arc<Shadow>>,
+    traffic: Arc<Traffic>,
     /// A snapshot is to be read, where one can be made.
     hurry: bool,
     news: UnboundedSender<(ChangeId, DeltaNews)>,
@@ -249,7 +246,7 @@ impl DeltaThread {
 
     /// The first basis that the shadow holds too, and its number.
     fn held(&self, bases: &[KnownBasis]) -> Option<(u32, ShadowBasis)> {
-        let shadow = &self.of.copies.as_ref()?.shadow;
+        let shadow = self.of.shadow.as_ref()?;
         bases.iter().zip(0..).find_map(|(basis, index)| {
             // Of what came of a content the rest may not be named.
             let hash = basis.hash.filter(|_| !matches!(basis.basis, Basis::Partial { .. }))?;
@@ -269,12 +266,12 @@ impl DeltaThread {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),
         };
-        let Some(((index, mut held), copies)) = held.zip(self.of.copies.as_ref()) else {
+        let Some((index, mut held)) = held else {
             return sieve(target, against, start, &mut send);
         };
         let basis = (index, held.size());
         let mut read_basis = |range| held.read(range);
-        let is_slow = || copies.traffic.is_slow();
+        let is_slow = || self.of.traffic.is_slow();
         let mut recoder = Recoder::new(&mut read_basis, basis, target.content, target.size, &is_slow);
         let stats = sieve(target, against, start, &mut |at, ops| recoder.take(at, ops, &mut send))?;
         if recoder.finish(&mut send).is_break() {
@@ -296,8 +293,14 @@ impl DeltaThread {
         Ok(Source(Arc::new(snapshot.unwrap_or(file))))
     }
 
-    /// Waits until a frame is wanted, and lets it go.
+    /// Lets a frame go when it is wanted, literals in as many frames as fit the link.
     pub(super) fn emit(&self, at: u64, ops: Vec<Op>) -> Result<(), Stop> {
+        let frame_bytes = self.of.traffic.frame_bytes();
+        split(at, ops, frame_bytes, &mut |at, ops| self.emit_one(at, ops))
+    }
+
+    /// Waits until a frame is wanted, and lets it go.
+    fn emit_one(&self, at: u64, ops: Vec<Op>) -> Result<(), Stop> {
         while self.n_pulled.get() == 0 {
             match self.orders.recv() {
                 Ok(Order::Pull) => self.n_pulled.set(1),
@@ -348,5 +351,73 @@ impl DeltaThread {
                 Err(_) => return Err(Stop::Closed),
             }
         }
+    }
+}
+
+/// A frame in parts of at most so many bytes on the wire, as far as literals can be cut and ops end there.
+fn split<E>(
+    mut at: u64,
+    ops: Vec<Op>,
+    most: usize,
+    emit: &mut dyn FnMut(u64, Vec<Op>) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut part = Vec::new();
+    let (mut part_bytes, mut part_len) = (0, 0);
+    for op in ops {
+        let mut rest = Some(op);
+        while let Some(op) = rest.take() {
+            let room = most.saturating_sub(part_bytes);
+            let op = match op {
+                Op::Literal(mut bytes) if bytes.len() > room && room > 0 => {
+                    rest = Some(Op::Literal(bytes.split_off(room)));
+                    Op::Literal(bytes)
+                }
+                op if op.wire_bytes() > room && !part.is_empty() => {
+                    rest = Some(op);
+                    emit(at, std::mem::take(&mut part))?;
+                    at += part_len;
+                    (part_bytes, part_len) = (0, 0);
+                    continue;
+                }
+                op => op,
+            };
+            part_bytes += op.wire_bytes();
+            part_len += op.target_len();
+            part.push(op);
+        }
+    }
+    if part.is_empty() { Ok(()) } else { emit(at, part) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_for_a_thin_link_is_cut_where_literals_and_ops_let_it() {
+        let noise: Vec<u8> = (0..10_000u32).flat_map(|n| n.to_le_bytes()).collect();
+        let ops =
+            vec![Op::Same { len: 100 }, Op::Literal(noise.clone()), Op::Zeros { len: 7 }, Op::Literal(noise)];
+        let mut parts: Vec<(u64, Vec<Op>)> = Vec::new();
+        let add = &mut |at, ops| -> Result<(), ()> {
+            parts.push((at, ops));
+            Ok(())
+        };
+        split(50, ops.clone(), 16 << 10, add).unwrap();
+        let mut at = 50;
+        for (start, part) in &parts {
+            assert_eq!(*start, at);
+            assert!(part.iter().map(Op::wire_bytes).sum::<usize>() <= 16 << 10);
+            at += part.iter().map(Op::target_len).sum::<u64>();
+        }
+        assert_eq!(at, 50 + 100 + 80_000 + 7);
+        assert_eq!(parts.len(), 5);
+        let mut whole = Vec::new();
+        split(0, ops.clone(), 1 << 20, &mut |at, ops| -> Result<(), ()> {
+            whole.push((at, ops));
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(whole, [(0, ops)]);
     }
 }

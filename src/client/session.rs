@@ -6,7 +6,7 @@ mod told;
 use super::backlog::Backlog;
 use super::batches::{Batch, BatchRead, Readers};
 use super::connect::{Carrier, Connection};
-use super::deltas::{Beside, Copies, Delta, DeltaNews};
+use super::deltas::{Beside, Delta, DeltaNews};
 use super::event::{Event, Report};
 use super::pass::Pass;
 use super::shadow::Shadow;
@@ -318,9 +318,9 @@ impl Session {
                         let known = ashore.known.clone();
                         tokio::task::spawn_blocking(move || known.sync());
                     }
-                    let (shadow, traffic) = (ashore.shadow.clone(), self.traffic.clone());
-                    let copies = self.sender.may_send_prefixes().then_some(Copies { shadow, traffic });
-                    let beside = Beside { holdings: (!alone).then(|| self.holdings()), copies };
+                    let shadow = self.sender.may_send_prefixes().then(|| ashore.shadow.clone());
+                    let holdings = (!alone).then(|| self.holdings());
+                    let beside = Beside { holdings, shadow, traffic: self.traffic.clone() };
                     let tell = self.delta_tell.clone();
                     let delta = Delta::start(root, known, beside, id, want, (bases, start, hurry), tell);
                     self.deltas.insert(id, delta);

@@ -14,11 +14,12 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use super::segment::{SegmentError, SegmentReader, SegmentWriter, Squeeze};
-use crate::model::limits::{INBOX_MESSAGES, KIB, SEGMENT_BYTES};
+use super::traffic::Traffic;
+use crate::model::limits::{INBOX_MESSAGES, SEGMENT_BYTES};
 use crate::proto::frame::{FrameError, Frames, Message, encode};
 
-/// Plain bytes waiting to be written from which on content should wait.
-const FULL_BYTES: usize = 192 * KIB;
+/// Frames of content whose plain bytes may wait to be written: with this many more should wait.
+const FULL_FRAMES: usize = 3;
 
 /// Why no more messages come. Class: session.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +55,7 @@ pub struct Outbox<M> {
     queue: mpsc::UnboundedSender<Vec<u8>>,
     waiting_bytes: Arc<AtomicUsize>,
     drained: Arc<Notify>,
+    traffic: Arc<Traffic>,
     writer: JoinHandle<io::Result<()>>,
     message: PhantomData<fn(M)>,
 }
@@ -64,8 +66,9 @@ impl<M: Message> Outbox<M> {
         let (queue, frames) = mpsc::unbounded_channel();
         let waiting_bytes = Arc::new(AtomicUsize::new(0));
         let drained = Arc::new(Notify::new());
+        let traffic = writer.traffic();
         let writer = tokio::spawn(write_all(writer, frames, waiting_bytes.clone(), drained.clone()));
-        Self { queue, waiting_bytes, drained, writer, message: PhantomData }
+        Self { queue, waiting_bytes, drained, traffic, writer, message: PhantomData }
     }
 
     /// Queues a message. One to a peer that is gone is lost: the inbox tells of that.
@@ -85,7 +88,7 @@ impl<M: Message> Outbox<M> {
 
     /// Whether so much waits that content should not be added.
     pub fn is_full(&self) -> bool {
-        self.waiting_bytes() >= FULL_BYTES
+        self.waiting_bytes() >= FULL_FRAMES * self.traffic.frame_bytes()
     }
 
     /// Waits until the outbox is not full.

@@ -16,12 +16,13 @@ pub enum Effort {
     Usual,
     More,
     Much,
+    Great,
     Most,
 }
 
 impl Effort {
-    const ALL: [Effort; 6] =
-        [Effort::None, Effort::Least, Effort::Usual, Effort::More, Effort::Much, Effort::Most];
+    const ALL: [Effort; 7] =
+        [Effort::None, Effort::Least, Effort::Usual, Effort::More, Effort::Much, Effort::Great, Effort::Most];
 
     /// zstd's level; none where nothing is squeezed.
     pub(super) fn level(self) -> Option<i32> {
@@ -30,7 +31,8 @@ impl Effort {
             Effort::Least => Some(1),
             Effort::Usual => Some(3),
             Effort::More => Some(9),
-            Effort::Much => Some(14),
+            Effort::Much => Some(13),
+            Effort::Great => Some(14),
             Effort::Most => Some(16),
         }
     }
@@ -48,8 +50,9 @@ impl Effort {
             Effort::Least => 0.7,
             Effort::Usual => 1.0,
             Effort::More => 5.0,
-            Effort::Much => 36.0,
-            Effort::Most => 75.0,
+            Effort::Much => 24.0,
+            Effort::Great => 36.0,
+            Effort::Most => 60.0,
         }
     }
 }
@@ -58,26 +61,37 @@ impl Effort {
 const STRETCH_BYTES: u64 = 512 * 1024;
 const STRETCH_WAIT: Duration = Duration::from_millis(250);
 /// Plain bytes between two changes: each begins a new frame, which forgets what was sent.
-const BETWEEN_BYTES: u64 = 4 * 1024 * 1024;
+const BETWEEN_BYTES: u64 = 2 * 1024 * 1024;
 /// What a system may take in, on the wire, before a slow link holds anything up: a link that took no more
 /// than this may be any, where it looked fast, in bytes a second, and so much faster than before.
 const SWALLOWED_BYTES: u64 = 8 * 1024 * 1024;
 const SWALLOWED_RATE: f64 = 4e6;
 const SWALLOWED_FACTOR: f64 = 1.5;
+/// What it and TLS hold back at once says nothing of the link either, unless it was waited for so long.
+const HELD_BYTES: u64 = 256 * 1024;
+const HELD_WAIT: Duration = Duration::from_millis(100);
 /// From this part of the time on waiting for the link says what the link takes.
 const WAITED_SHARE: f64 = 0.3;
+/// A write that lasted so long had to wait: the system was full. What flowed between two such writes measures the
+/// link, unless the writer was away for longer than what the system holds lasts; from this on it is enough.
+const FULL_WAIT: Duration = Duration::from_millis(1);
+const AWAY_MAX: Duration = Duration::from_millis(80);
+const LEAST_FLOW: Duration = Duration::from_millis(50);
+/// Where nothing flowed so, a stretch that was waited for tells of a link that was not measured yet, or is so much
+/// slower now.
+const SLOWER_SHARE: f64 = 0.5;
 /// Below it the link is no hindrance; after so many plain bytes of that it may be faster than was thought, and
 /// by how much it is then taken to be. A guess that proves wrong doubles the bytes before the next.
 const IDLE_SHARE: f64 = 0.02;
 const GUESS_BYTES: u64 = 16 * 1024 * 1024;
 const GUESS_BYTES_MAX: u64 = 1 << 30;
 const GUESS_FACTOR: f64 = 2.0;
-/// How much longer than the link squeezing may take on one below this rate, in bytes a second: there bytes
-/// count more than time. On a faster one it may take as long.
-const SLOW_WORK_SHARE: f64 = 1.25;
-const SLOW_RATE: f64 = 4e6;
+/// Seconds of the link that its rate is the mean of: what the system swallows makes single stretches waver.
+const MEAN_S: f64 = 2.0;
+/// What the last stretch counts for in what squeezing is taken to cost.
+const NEW_WORK_SHARE: f64 = 0.25;
 /// An effort that was chosen is kept up to so much more: the measures waver, and a change forgets.
-const KEPT_SHARE: f64 = 1.4;
+const KEPT_SHARE: f64 = 1.3;
 /// A link faster than this, in bytes a second, is not slowed down for any byte.
 const FAST_RATE: f64 = 400e6;
 /// What is left of a byte, squeezed, where that is not known.
@@ -98,6 +112,24 @@ struct Stretch {
     waited: Duration,
     lasted: Duration,
     worked: Duration,
+    /// What went from one wait to another.
+    flow: Flow,
+}
+
+impl Stretch {
+    /// Seconds that squeezing and waiting for the link took.
+    fn busy(&self) -> f64 {
+        (self.waited + self.lasted).as_secs_f64()
+    }
+}
+
+/// Bytes that went over the link, and how long that took.
+#[derive(Clone, Copy, Debug, Default)]
+struct Flow {
+    wire: u64,
+    took: Duration,
+    /// How long of it the writer did something else.
+    away: Duration,
 }
 
 /// The measures of one direction.
@@ -106,6 +138,8 @@ pub(super) struct Pressure {
     effort: Effort,
     is_near: bool,
     stretch: Stretch,
+    /// Since the writer last had to wait for the link, where that holds back what the system could take in.
+    since_full: Option<Flow>,
     /// Bytes on the wire, and the time they took and waited, since the link last was a hindrance.
     free_wire: u64,
     free_busy: Duration,
@@ -117,6 +151,8 @@ pub(super) struct Pressure {
     since_change: u64,
     /// Bytes a second that the link takes; 0: not known.
     rate: f64,
+    /// Seconds of the link that this is the mean of.
+    rate_s: f64,
     /// Seconds that the usual effort takes for a byte.
     work_s: f64,
     share: f64,
@@ -130,6 +166,7 @@ impl Pressure {
             effort,
             is_near,
             stretch: Stretch::default(),
+            since_full: None,
             free_wire: 0,
             free_busy: Duration::ZERO,
             free_waited: Duration::ZERO,
@@ -138,6 +175,7 @@ impl Pressure {
             has_guessed: false,
             since_change: BETWEEN_BYTES,
             rate: 0.0,
+            rate_s: 0.0,
             work_s: USUAL_WORK_S,
             share: USUAL_SHARE,
         }
@@ -164,12 +202,34 @@ impl Pressure {
         self.stretch.shrunk += shrunk as u64;
         self.stretch.worked += worked;
         self.stretch.lasted += lasted;
+        if let Some(flow) = &mut self.since_full {
+            flow.took += lasted;
+            flow.away += lasted;
+            if flow.away > AWAY_MAX {
+                self.since_full = None;
+            }
+        }
     }
 
     /// The link took so many bytes, for which the writer waited so long.
     pub(super) fn sent(&mut self, wire: usize, waited: Duration) {
         self.stretch.wire += wire as u64;
         self.stretch.waited += waited;
+        if let Some(flow) = &mut self.since_full {
+            flow.wire += wire as u64;
+            flow.took += waited;
+        }
+        if waited >= FULL_WAIT
+            && let Some(flow) = self.since_full.replace(Flow::default())
+        {
+            self.stretch.flow.wire += flow.wire;
+            self.stretch.flow.took += flow.took;
+        }
+    }
+
+    /// Nothing is left to send for now.
+    pub(super) fn rests(&mut self) {
+        self.since_full = None;
     }
 
     /// At the end of a stretch: the effort that fits, if it is another one.
@@ -181,7 +241,8 @@ impl Pressure {
         let stretch = std::mem::take(&mut self.stretch);
         self.learn_link(&stretch);
         if !is_short && stretch.squeezed * 2 > stretch.plain && self.effort != Effort::None {
-            self.work_s = stretch.worked.as_secs_f64() / stretch.squeezed as f64 / self.effort.work();
+            let work_s = stretch.worked.as_secs_f64() / stretch.squeezed as f64 / self.effort.work();
+            self.work_s += (work_s - self.work_s) * NEW_WORK_SHARE;
             self.share = stretch.shrunk as f64 / stretch.squeezed as f64;
         }
         let fit = self.fit();
@@ -194,26 +255,37 @@ impl Pressure {
     }
 
     fn learn_link(&mut self, stretch: &Stretch) {
-        let waited = stretch.waited.as_secs_f64();
-        let busy = waited + stretch.lasted.as_secs_f64();
-        let at_least = stretch.wire as f64 / busy.max(1e-9);
+        let at_least = stretch.wire as f64 / stretch.busy().max(1e-9);
         self.free_wire += stretch.wire;
         self.free_plain += stretch.plain;
         self.free_busy += stretch.waited + stretch.lasted;
         self.free_waited += stretch.waited;
         let looks_fast = at_least > SWALLOWED_RATE.max(SWALLOWED_FACTOR * self.rate);
-        let was_swallowed = looks_fast && self.free_wire < SWALLOWED_BYTES;
-        if waited >= WAITED_SHARE * busy && !was_swallowed {
-            if std::mem::take(&mut self.has_guessed) && at_least < self.rate {
+        let is_first = self.free_wire < HELD_BYTES && stretch.waited < HELD_WAIT;
+        let was_swallowed = is_first || looks_fast && self.free_wire < SWALLOWED_BYTES;
+        // Between two waits the system holds as much at the end as at the beginning: the link took all of it.
+        let (wire, took) = (stretch.flow.wire as f64, stretch.flow.took.as_secs_f64());
+        let has_flown = stretch.flow.took >= LEAST_FLOW;
+        let measured = if has_flown { wire / took } else { at_least };
+        let is_waited_for = stretch.waited.as_secs_f64() >= WAITED_SHARE * stretch.busy() && !was_swallowed;
+        if has_flown || is_waited_for {
+            if std::mem::take(&mut self.has_guessed) && measured < self.rate {
                 self.guess_after = (self.guess_after * 2).min(GUESS_BYTES_MAX);
             }
-            self.rate = at_least;
+            if has_flown {
+                let kept_s = self.rate_s.min(MEAN_S);
+                self.rate_s = kept_s + took;
+                self.rate = (self.rate * kept_s + wire) / self.rate_s;
+            } else if self.rate_s == 0.0 || at_least < SLOWER_SHARE * self.rate {
+                (self.rate, self.rate_s) = (at_least, 0.0);
+            }
             self.begin_free();
         } else if self.free_wire >= SWALLOWED_BYTES {
             // The link was no hindrance for so long: all that is known is how fast it swallowed what there was.
             let at_least = self.free_wire as f64 / self.free_busy.as_secs_f64().max(1e-9);
             if self.rate < 0.8 * at_least {
                 self.rate = self.free_wire as f64 / self.free_waited.as_secs_f64().max(1e-9);
+                self.rate_s = 0.0;
             }
             self.begin_free();
         } else if self.rate > 0.0
@@ -221,6 +293,7 @@ impl Pressure {
             && self.free_waited.as_secs_f64() < IDLE_SHARE * self.free_busy.as_secs_f64()
         {
             self.rate *= GUESS_FACTOR;
+            self.rate_s = 0.0;
             self.has_guessed = true;
             self.free_plain = 0;
         }
@@ -240,8 +313,7 @@ impl Pressure {
         if self.rate > FAST_RATE {
             return Effort::None;
         }
-        let link_s = self.share / self.rate;
-        let most_s = if self.rate < SLOW_RATE { SLOW_WORK_SHARE * link_s } else { link_s };
+        let most_s = self.share / self.rate;
         let fits = |effort: &&Effort| {
             let kept = if **effort == self.effort { KEPT_SHARE } else { 1.0 };
             self.work_s * effort.work() <= most_s * kept
@@ -252,155 +324,5 @@ impl Pressure {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Sends text through a link of so many bytes a second, `n` stretches, on a processor that takes so
-    /// many nanoseconds for a byte at the usual effort; gives the effort of each stretch.
-    fn efforts(rate: f64, work_ns: f64, n: usize) -> Vec<Effort> {
-        let mut pressure = Pressure::new(Effort::Usual, false);
-        let mut efforts = Vec::new();
-        for _ in 0..n {
-            let (plain, shrunk) = (STRETCH_BYTES as usize, STRETCH_BYTES as usize / 4);
-            pressure.took(plain);
-            let effort = pressure.effort();
-            let is_squeezed = effort != Effort::None;
-            let work_s = plain as f64 * work_ns * 1e-9 * effort.work();
-            let wire = if is_squeezed { shrunk } else { plain };
-            if is_squeezed {
-                let worked = Duration::from_secs_f64(work_s);
-                pressure.squeezed(plain, shrunk, worked, worked);
-            }
-            // The link goes on while the next piece is squeezed.
-            pressure
-                .sent(wire, Duration::from_secs_f64((wire as f64 / rate - work_s).max(wire as f64 / 2e9)));
-            pressure.judge();
-            efforts.push(pressure.effort());
-        }
-        efforts
-    }
-
-    #[test]
-    fn a_slow_link_is_worth_the_most_work_that_it_outlasts_and_keeps_to_it() {
-        let slow = efforts(0.9e6, 7.0, 200);
-        assert!(slow.iter().all(|effort| *effort == Effort::Much), "{slow:?}");
-        let slower = efforts(0.25e6, 7.0, 200);
-        assert!(slower.iter().all(|effort| *effort == Effort::Most), "{slower:?}");
-    }
-
-    // A pause of the writer let the system's buffer run empty; what it then swallowed made a link of 10 Mbit/s
-    // look like a fast one, and everything was sent with the least effort.
-    #[test]
-    fn what_is_swallowed_after_a_pause_says_nothing_of_the_link() {
-        let mut pressure = Pressure::new(Effort::Usual, false);
-        for _ in 0..8 {
-            pressure.took(1 << 20);
-            pressure.sent(1 << 20, Duration::from_secs(1));
-            pressure.judge();
-        }
-        for _ in 0..4 {
-            pressure.took(1 << 20);
-            pressure.squeezed(1 << 20, 1 << 20, Duration::from_millis(7), Duration::from_millis(7));
-            pressure.sent(1 << 20, Duration::from_micros(300));
-            pressure.judge();
-            assert_eq!(pressure.rate(), Some(1 << 20));
-        }
-    }
-
-    #[test]
-    fn a_link_that_is_never_waited_for_is_tried_with_less_work_ever_more_rarely() {
-        let mut pressure = Pressure::new(Effort::Most, false);
-        let mut changes = Vec::new();
-        for n in 0..400 {
-            let effort = pressure.effort();
-            pressure.took(1 << 20);
-            let work_s = f64::from(1 << 20) * 15e-9 * effort.work();
-            pressure.squeezed(
-                1 << 20,
-                1 << 18,
-                Duration::from_secs_f64(work_s),
-                Duration::from_secs_f64(work_s),
-            );
-            let link_s = f64::from(1 << 18) / 0.4e6;
-            pressure.sent(1 << 18, Duration::from_secs_f64((link_s - work_s).max(1e-4)));
-            if pressure.judge().is_some() {
-                changes.push(n);
-            }
-        }
-        assert!((2..20).contains(&changes.len()), "{changes:?}");
-    }
-
-    #[test]
-    fn a_link_that_outruns_the_processor_is_not_held_up() {
-        let efforts = efforts(1e9, 7.0, 200);
-        assert_eq!(efforts.last(), Some(&Effort::None), "{efforts:?}");
-    }
-
-    #[test]
-    fn a_link_between_gets_what_it_outlasts() {
-        let efforts = efforts(20e6, 7.0, 200);
-        assert_eq!(efforts.last(), Some(&Effort::Usual), "{efforts:?}");
-        assert!(efforts.windows(2).filter(|pair| pair[0] != pair[1]).count() <= 2, "{efforts:?}");
-    }
-
-    #[test]
-    fn a_slow_processor_gets_less_work() {
-        let efforts = efforts(1.2e6, 30.0, 200);
-        assert_eq!(efforts.last(), Some(&Effort::More), "{efforts:?}");
-    }
-
-    // A server that synced to a slow disk looked like a link of 3 MB/s, and a push to the same machine took three
-    // times the processor's time.
-    #[test]
-    fn a_peer_that_is_near_is_not_worth_much_work_however_slow_it_reads() {
-        let mut pressure = Pressure::new(Effort::Usual, true);
-        for _ in 0..20 {
-            pressure.took(1 << 20);
-            pressure.sent(1 << 20, Duration::from_secs(1));
-            assert_eq!((pressure.judge(), pressure.rate()), (None, None));
-        }
-    }
-
-    #[test]
-    fn what_is_stored_says_nothing_about_squeezing() {
-        let mut pressure = Pressure::new(Effort::Usual, false);
-        pressure.took(1 << 20);
-        pressure.sent(1 << 20, Duration::from_secs(1));
-        pressure.judge();
-        assert_eq!(pressure.rate(), Some(1 << 20));
-        assert_eq!((pressure.work_s, pressure.share), (USUAL_WORK_S, USUAL_SHARE));
-    }
-
-    // The first frames vanished in the system's buffer, a link of 10 Mbit/s looked like one of 10 Gbit/s, and
-    // nothing was sent as a difference any more.
-    #[test]
-    fn what_the_system_swallows_at_first_says_nothing_of_the_link() {
-        let mut pressure = Pressure::new(Effort::Usual, false);
-        for _ in 0..4 {
-            pressure.took(1 << 20);
-            pressure.sent(1 << 20, Duration::from_micros(300));
-            assert_eq!((pressure.judge(), pressure.rate()), (None, None));
-        }
-        pressure.took(1 << 20);
-        pressure.sent(1 << 20, Duration::from_secs(1));
-        assert_eq!(pressure.judge(), Some(Effort::Much));
-    }
-
-    #[test]
-    fn a_thin_link_is_known_after_a_moment_of_waiting() {
-        let mut pressure = Pressure::new(Effort::Usual, false);
-        pressure.took(2_000);
-        pressure.sent(2_000, Duration::from_millis(500));
-        pressure.judge();
-        assert_eq!(pressure.rate(), Some(4_000));
-    }
-
-    #[test]
-    fn too_little_to_judge_changes_nothing() {
-        let mut pressure = Pressure::new(Effort::Usual, false);
-        pressure.took(1000);
-        pressure.sent(1000, Duration::from_millis(200));
-        assert_eq!(pressure.judge(), None);
-        assert_eq!(pressure.rate(), None);
-    }
-}
+#[path = "pressure_tests.rs"]
+mod tests;

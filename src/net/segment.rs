@@ -97,6 +97,11 @@ impl SegmentWriter {
         Self { sink, traffic, pace, pressure, squeezer: None, unsent: None, out: Vec::new() }
     }
 
+    /// The counts of its connection.
+    pub(super) fn traffic(&self) -> Arc<Traffic> {
+        self.traffic.clone()
+    }
+
     /// Lets the system hold back no more than the link takes in a moment.
     pub(super) fn with_unsent(self, unsent: Option<Unsent>) -> Self {
         Self { unsent, ..self }
@@ -166,6 +171,7 @@ impl SegmentWriter {
         self.sink.flush().await?;
         if let Some(pressure) = &mut self.pressure {
             pressure.sent(0, began.elapsed());
+            pressure.rests();
         }
         Ok(())
     }
@@ -184,8 +190,8 @@ impl SegmentWriter {
 
     async fn send(&mut self, n_bytes: usize) -> io::Result<()> {
         let mut sent = 0;
-        let began = Instant::now();
         while sent < n_bytes {
+            let began = Instant::now();
             let chunk_bytes = self.pace.as_ref().map_or(RECORD_BYTES, Pace::chunk_bytes);
             let chunk = &self.out[sent..n_bytes.min(sent + chunk_bytes)];
             if let Some(pace) = &mut self.pace {
@@ -198,11 +204,11 @@ impl SegmentWriter {
             self.sink.write_all(chunk).await?;
             self.traffic.sent.add_pipe(chunk.len());
             sent += chunk.len();
+            if let Some(pressure) = &mut self.pressure {
+                pressure.sent(chunk.len(), began.elapsed());
+            }
         }
         self.out.drain(..sent);
-        if let Some(pressure) = &mut self.pressure {
-            pressure.sent(sent, began.elapsed());
-        }
         Ok(())
     }
 

@@ -23,12 +23,16 @@ const WINDOW_LOG: u32 = 23;
 /// From this level on the window is the largest: the memory of the others is a few MiB.
 const FAR_LEVEL: i32 = 9;
 /// zstd's 13 to 15 cost as much as its 16 and find less. In their stead: 16, with tables that stay in the
-/// processor's cache (4 MiB each). Measured on made text and on source: half of the
-/// time of 16 and a quarter to a half of what 16 leaves of the bytes of 9.
-const NEAR_LEVELS: std::ops::RangeInclusive<i32> = 13..=15;
-const NEAR_HASH_LOG: u32 = 20;
-const NEAR_CHAIN_LOG: u32 = 20;
-const NEAR_SEARCH_LOG: u32 = 5;
+/// processor's caches: first and last level, and the logs of hash table and tree, of 4 bytes an entry. Measured
+/// (docs/results/2026-11-26-wire.md).
+const NEAR_TABLES: [(std::ops::RangeInclusive<i32>, u32, u32); 2] = [(13..=13, 18, 19), (14..=15, 20, 20)];
+/// zstd's level that these begin from.
+const OPTIMAL_LEVEL: i32 = 16;
+/// Shortest match of these, and of 16 and 17. zstd's own 5 leaves up to 0.5 % less of made text, and 1 to 4 % more of
+/// sources and programs.
+const NEAR_MATCH: u32 = 4;
+const OPTIMAL_MATCH: u32 = 3;
+const OPTIMAL_SEARCH_LOG: u32 = 5;
 /// Window of a frame over a prefix: covers the largest prefix and target together.
 const PREFIX_WINDOW_LOG: u32 = 24;
 /// Prefix that is worth its time: larger ones are taken, and searched coarsely.
@@ -113,17 +117,21 @@ impl Squeezer {
 
 fn encoder(level: i32) -> io::Result<Encoder<'static>> {
     let level = level.clamp(1, LEVEL_MAX);
-    let is_near = NEAR_LEVELS.contains(&level);
-    let mut encoder = Encoder::new(if is_near { NEAR_LEVELS.end() + 1 } else { level })?;
+    let near = NEAR_TABLES.iter().find(|(levels, ..)| levels.contains(&level));
+    let mut encoder = Encoder::new(if near.is_some() { OPTIMAL_LEVEL } else { level })?;
     // No checksum: TLS, and the content hash in the end, see to that.
     encoder.set_parameter(CParameter::ChecksumFlag(false))?;
     if level >= FAR_LEVEL {
         encoder.set_parameter(CParameter::WindowLog(WINDOW_LOG))?;
     }
-    if is_near {
-        encoder.set_parameter(CParameter::HashLog(NEAR_HASH_LOG))?;
-        encoder.set_parameter(CParameter::ChainLog(NEAR_CHAIN_LOG))?;
-        encoder.set_parameter(CParameter::SearchLog(NEAR_SEARCH_LOG))?;
+    if level >= OPTIMAL_LEVEL {
+        encoder.set_parameter(CParameter::MinMatch(OPTIMAL_MATCH))?;
+    }
+    if let Some((_, hash_log, chain_log)) = near {
+        encoder.set_parameter(CParameter::MinMatch(NEAR_MATCH))?;
+        encoder.set_parameter(CParameter::HashLog(*hash_log))?;
+        encoder.set_parameter(CParameter::ChainLog(*chain_log))?;
+        encoder.set_parameter(CParameter::SearchLog(OPTIMAL_SEARCH_LOG))?;
     }
     Ok(encoder)
 }
@@ -314,7 +322,7 @@ mod tests {
         let text = b"some words that come again and again, each time with another number: ".repeat(40);
         for number in 0..40 {
             let segment = [&text[..], format!("{number}").as_bytes(), &noise(50, number)].concat();
-            squeezer.set_level([3, 16, 1, 1, 9, 14][number as usize % 6]);
+            squeezer.set_level([3, 16, 1, 1, 13, 9, 14][number as usize % 7]);
             let (mut wire, mut plain) = (Vec::new(), Vec::new());
             squeezer.squeeze(&segment, &mut wire).unwrap();
             assert!(expander.expand(&wire, segment.len(), &mut plain), "segment {number}");

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::model::limits::{DELTA_AIM_BYTES, KIB};
+
 /// Bytes one way, counted at three heights.
 #[derive(Debug, Default)]
 pub struct Flow {
@@ -35,6 +37,11 @@ const SLOW_RATE: u64 = 4_000_000;
 /// Where no rate is known yet, an answer later than this means that the link is long, and so thin.
 const LONG_TRIP_US: u64 = 5_000;
 
+/// How many frames a link should take in a second, and the bounds of one: smaller ones would be mostly headers.
+const FRAMES_A_SECOND: u64 = 8;
+const FRAME_BYTES_MIN: usize = 4 * KIB;
+const FRAME_BYTES_MAX: usize = DELTA_AIM_BYTES;
+
 /// An answer sooner than this comes from the same machine or room: whoever is waited for there is busy with its
 /// disk or processor, and the link is not thin.
 const NEAR_TRIP_US: u64 = 1_500;
@@ -51,6 +58,15 @@ impl Traffic {
     /// Whether the peer is so near that the link can hardly be what is waited for.
     pub(super) fn is_near(&self) -> bool {
         (1..NEAR_TRIP_US).contains(&self.round_trip_us.load(Ordering::Relaxed))
+    }
+
+    /// Content bytes that one frame should carry at most, so that a small change waits for little: what the link
+    /// takes in a moment.
+    pub fn frame_bytes(&self) -> usize {
+        match self.rate.load(Ordering::Relaxed) {
+            0 => FRAME_BYTES_MAX,
+            rate => ((rate / FRAMES_A_SECOND) as usize).clamp(FRAME_BYTES_MIN, FRAME_BYTES_MAX),
+        }
     }
 
     /// Whether bytes on this link are dear: as measured while sending, else as its delay lets expect.
