@@ -41,7 +41,7 @@ use memory::{client_id, host_name, open_cache, shadow_of};
 use options::{ClientOptions, Once};
 use ready::{Ready, prepare};
 use session::{Ashore, End, send};
-use source::{Memory, SourceThread};
+use source::{Sizes, SourceThread};
 use status::Recorder;
 use std::path::Path;
 use std::sync::Arc;
@@ -120,11 +120,11 @@ async fn sync(
     let root_path = &options.source;
     let shadow = shadow_of(&options, &root, &places);
     if options.allow_mass_delete && options.mode != Once::DryRun {
-        Memory::forget(&known);
+        Sizes::forget(&known);
     }
-    let memory = if watches { Memory::of_watch(&known) } else { Memory::of_once() };
+    let sizes = if watches { Sizes::of_watch(&known) } else { Sizes::of_once() };
     let source =
-        SourceThread::start(root, known.clone(), scope.clone(), (watches, is_confined), memory, events);
+        SourceThread::start(root, known.clone(), scope.clone(), (watches, is_confined), sizes, events);
     let backlog = Backlog::default();
     let ashore = Ashore {
         known,

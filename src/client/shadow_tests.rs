@@ -1,6 +1,7 @@
 //! The shadow gives back what it was given, or nothing.
 
 use super::*;
+use crate::model::RelPath;
 use crate::model::{Leaf, Meta, Node, Time};
 use std::fs;
 use tempfile::TempDir;

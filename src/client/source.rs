@@ -3,11 +3,11 @@
 //! Events are hints, the scan is the truth: an event only tells which directory to list again.
 
 mod links;
-mod memory;
 mod scans;
+mod sizes;
 
 use self::links::Links;
-pub use self::memory::Memory;
+pub use self::sizes::Sizes;
 use super::origin::root_change;
 use super::teller::tell_skipped;
 use crate::client::event::{Event, Report, Scanned};
@@ -77,7 +77,7 @@ impl SourceThread {
         known: Arc<KnownContents>,
         scope: Scope,
         (watches, is_confined): (bool, bool),
-        memory: Memory,
+        sizes: Sizes,
         events: &'static dyn Report,
     ) -> Self {
         let (orders, taken) = channel();
@@ -106,7 +106,7 @@ impl SourceThread {
             seen_gone: Arc::default(),
             has_told_limit: false,
             synced_at: Instant::now(),
-            memory,
+            sizes,
         };
         keeper.begin_watch();
         let thread = std::thread::spawn(move || keeper.run(taken));
@@ -165,7 +165,7 @@ struct Keeper {
     seen_gone: Arc<BTreeSet<RelPath>>,
     has_told_limit: bool,
     synced_at: Instant,
-    memory: Memory,
+    sizes: Sizes,
 }
 
 impl Keeper {
@@ -280,7 +280,7 @@ impl Keeper {
             is_listed: self.findings.is_listed(),
             seen_gone: self.seen_gone.clone(),
             root: root_change(&self.known, &self.root.id()),
-            n_lately: self.memory.note(&self.known, self.tree.n_entries()),
+            n_lately: self.sizes.note(&self.known, self.tree.n_entries()),
         };
         let scanned = self.scanned();
         if self.number == 1 {

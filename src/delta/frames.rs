@@ -179,6 +179,45 @@ impl<'a> Frames<'a> {
     }
 }
 
+/// Gives a frame in parts of at most `most` bytes on the wire, as far as literals can be cut and ops end there; `at` is the
+/// target offset of its first op.
+///
+/// # Errors
+/// The first of `emit`.
+pub fn split_frame<E>(
+    mut at: u64,
+    ops: Vec<Op>,
+    most: usize,
+    emit: &mut dyn FnMut(u64, Vec<Op>) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut part = Vec::new();
+    let (mut part_bytes, mut part_len) = (0, 0);
+    for op in ops {
+        let mut rest = Some(op);
+        while let Some(op) = rest.take() {
+            let room = most.saturating_sub(part_bytes);
+            let op = match op {
+                Op::Literal(mut bytes) if bytes.len() > room && room > 0 => {
+                    rest = Some(Op::Literal(bytes.split_off(room)));
+                    Op::Literal(bytes)
+                }
+                op if op.wire_bytes() > room && !part.is_empty() => {
+                    rest = Some(op);
+                    emit(at, std::mem::take(&mut part))?;
+                    at += part_len;
+                    (part_bytes, part_len) = (0, 0);
+                    continue;
+                }
+                op => op,
+            };
+            part_bytes += op.wire_bytes();
+            part_len += op.target_len();
+            part.push(op);
+        }
+    }
+    if part.is_empty() { Ok(()) } else { emit(at, part) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,5 +271,33 @@ mod tests {
             at += ops.iter().map(Op::target_len).sum::<u64>();
         }
         assert_eq!(at, 7 + 3 * DELTA_AIM_BYTES as u64 + 5 + 4 * OPS as u64);
+    }
+
+    #[test]
+    fn a_frame_for_a_thin_link_is_cut_where_literals_and_ops_let_it() {
+        let noise: Vec<u8> = (0..10_000u32).flat_map(|n| n.to_le_bytes()).collect();
+        let ops =
+            vec![Op::Same { len: 100 }, Op::Literal(noise.clone()), Op::Zeros { len: 7 }, Op::Literal(noise)];
+        let mut parts: Vec<(u64, Vec<Op>)> = Vec::new();
+        let add = &mut |at, ops| -> Result<(), ()> {
+            parts.push((at, ops));
+            Ok(())
+        };
+        split_frame(50, ops.clone(), 16 << 10, add).unwrap();
+        let mut at = 50;
+        for (start, part) in &parts {
+            assert_eq!(*start, at);
+            assert!(part.iter().map(Op::wire_bytes).sum::<usize>() <= 16 << 10);
+            at += part.iter().map(Op::target_len).sum::<u64>();
+        }
+        assert_eq!(at, 50 + 100 + 80_000 + 7);
+        assert_eq!(parts.len(), 5);
+        let mut whole = Vec::new();
+        split_frame(0, ops.clone(), 1 << 20, &mut |at, ops| -> Result<(), ()> {
+            whole.push((at, ops));
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(whole, [(0, ops)]);
     }
 }

@@ -20,7 +20,7 @@ use super::zeros::{Stretch, stretches};
 use crate::model::ContentHash;
 use crate::model::limits::{GROUP_BYTES, MIB, WINDOW_BYTES};
 
-pub use super::frames::{DeltaStats, Emit};
+pub use super::frames::{DeltaStats, Emit, split_frame};
 
 const GROUP: u64 = GROUP_BYTES as u64;
 /// Bytes of the target that are read at a time.

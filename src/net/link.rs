@@ -18,7 +18,7 @@ use super::traffic::Traffic;
 use crate::model::limits::{INBOX_MESSAGES, SEGMENT_BYTES};
 use crate::proto::frame::{FrameError, Frames, Message, encode};
 
-/// Frames of content whose plain bytes may wait to be written: with this many more should wait.
+/// So many frames of content may wait to be written; what comes after them should wait with its maker.
 const FULL_FRAMES: usize = 3;
 
 /// Why no more messages come. Class: session.

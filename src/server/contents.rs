@@ -183,7 +183,7 @@ impl Contents for ScanContents<'_> {
         // A file that was changed in place is what it was, but for some groups; one that was written anew and renamed
         // over the old one is like what stood under its name.
         let same = reader.and_then(|reader| reader.earlier(&row_stat(stat))).map(|row| row.hash);
-        let earlier = same.or_else(|| self.known.last_at(path, stat.size).filter(|_| reader.is_some()));
+        let earlier = same.or_else(|| reader.and_then(|_| self.known.last_at(path, stat.size)));
         let earlier = earlier.and_then(|hash| self.known.earlier(&hash));
         let indexer = match self.known.has_chunks {
             true => Indexer::over(stat.size, earlier),

@@ -206,6 +206,14 @@ pub enum Down {
     },
 }
 
+impl Down {
+    /// The answer to a question for the signature of a basis that is not there.
+    pub fn no_signature(request: RequestId, block_bytes: u32, strong_bytes: u8) -> Self {
+        let (range, entries) = ((0, 0), Vec::new());
+        Down::Signature { request, found: None, block_bytes, strong_bytes, range, entries, more: false }
+    }
+}
+
 /// The content behind a `Basis` of a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContentFound {

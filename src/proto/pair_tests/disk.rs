@@ -344,15 +344,9 @@ impl Disk {
                 let tags = List::new(groups.map(|group| ContentHash::of(group).tag()).collect());
                 Down::Groups { request, found, level, first, tags }
             }
-            Question::Signature { request, block_bytes, strong_bytes, .. } => Down::Signature {
-                request,
-                found: None,
-                block_bytes,
-                strong_bytes,
-                range: (0, 0),
-                entries: Vec::new(),
-                more: false,
-            },
+            Question::Signature { request, block_bytes, strong_bytes, .. } => {
+                Down::no_signature(request, block_bytes, strong_bytes)
+            }
             Question::Blocks { request, files } => {
                 let names = |(basis, asked): &(Option<BasisRef>, AskedFile)| {
                     let held = self.basis(basis.as_ref()?)?;

@@ -95,15 +95,7 @@ impl Receiver {
                 let question = Question::Signature { request, basis, ranges, block_bytes, strong_bytes };
                 self.put_question(question)?;
             }
-            None => self.send(Down::Signature {
-                request,
-                found: None,
-                block_bytes,
-                strong_bytes,
-                range: (0, 0),
-                entries: Vec::new(),
-                more: false,
-            }),
+            None => self.send(Down::no_signature(request, block_bytes, strong_bytes)),
         }
         Ok(())
     }

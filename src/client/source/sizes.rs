@@ -13,14 +13,14 @@ const LATELY: &str = "lately";
 const FIRST_MS: u64 = 1 << 40;
 
 /// What is remembered of the source's size, and where it is kept.
-pub struct Memory {
+pub struct Sizes {
     lately: Lately,
     begun: Instant,
     /// As it is kept; `None` where it is not.
     kept: Option<Lately>,
 }
 
-impl Memory {
+impl Sizes {
     /// Of a source that is looked at once: nothing is remembered.
     pub fn of_once() -> Self {
         Self { lately: Lately::default(), begun: Instant::now(), kept: None }
