@@ -53,6 +53,8 @@ fn dest_is_a_path_or_another_machine() {
 fn a_dry_run_is_a_mode_of_push_only() {
     assert_eq!(send("push -n src dst").mode, Once::DryRun);
     assert!(refusal("watch --dry-run src dst").contains("--dry-run"));
+    // It emptied the destination first.
+    assert!(refusal("push -n src dst --clean").contains("--adopt instead"));
 }
 
 #[test]

@@ -96,6 +96,12 @@ impl Send {
             return Err("SRC is empty: name the directory to send".into());
         }
         let found = self.found.found();
+        if mode == Once::DryRun && found == Found::Clean {
+            return Err(
+                "a dry run empties nothing: say --adopt instead of --clean to see what would be deleted"
+                    .into(),
+            );
+        }
         let destination = match self.dest {
             None => {
                 if found != Found::Refuse {

@@ -1,7 +1,8 @@
 //! Whether a directory may become a destination, and emptying it when the user says so.
 
 use super::error::DestinationError;
-use super::own::{is_begun_destination, is_destination};
+use super::lock::Lock;
+use super::own::{OwnFolderError, is_begun_destination, is_destination, open_or_make};
 use super::removal::{names, remove_entries};
 use super::root::Root;
 use super::stat::{Stat, now};
@@ -100,18 +101,30 @@ fn is_own(state_dir: &Path, dest: &Path) -> bool {
     state_dir.starts_with(dest.join(std::ffi::OsStr::from_bytes(OWN_FOLDER)))
 }
 
-/// Removes everything below a root except `.strait`; returns how many entries went. Ask
-/// [`may_clean`] first, and hold the lock.
+/// Removes everything below a foreign root except `.strait`; returns how many entries went. Ask
+/// [`may_clean`] first.
+///
+/// It holds the lock meanwhile, and gives no id: one that ends half way leaves a foreign root. What became
+/// a destination before there was the lock is left alone.
 ///
 /// # Errors
 /// The first one, `OtherDevice` for another file system mounted inside, which is left alone;
 /// everything that could be removed is gone all the same.
-pub fn clean(root: &Root, stop: &AtomicBool) -> Result<u64, DestinationError> {
+pub fn clean(root: &Root, stop: &AtomicBool) -> Result<u64, OwnFolderError> {
+    let _lock = Lock::take(&open_or_make(&root.dir, OWN_FOLDER)?)?;
+    if occupancy(root)? != Occupancy::Foreign {
+        return Ok(0);
+    }
+    let emptied = empty(root, stop);
+    Ok(emptied.map_err(|errno| DestinationError::of(&root.path().display(), errno, root.dir.as_fd()))?)
+}
+
+/// Removes everything below a root except `.strait`, whatever it is.
+pub(super) fn empty(root: &Root, stop: &AtomicBool) -> rustix::io::Result<u64> {
     let next = AtomicU64::new((now().secs as u64) << 32);
     let number = || next.fetch_add(1, Ordering::Relaxed);
     let keeps = |name: &[u8], _: &Stat| name == OWN_FOLDER;
-    let removed = remove_entries(root.dir.as_fd(), &keeps, &number, stop);
-    removed.map_err(|errno| DestinationError::of(&root.path().display(), errno, root.dir.as_fd()))
+    remove_entries(root.dir.as_fd(), &keeps, &number, stop)
 }
 
 #[cfg(test)]

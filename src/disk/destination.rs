@@ -33,6 +33,14 @@ impl Destination {
     /// Takes a root, locks it and ends exchanges and overwrites that an
     /// earlier run left half done. `fresh_id`: random, for a destination that has no id yet.
     pub fn open(root: Root, fresh_id: [u8; 16]) -> Result<Self, OwnFolderError> {
+        let destination = Self::open_unmarked(root, fresh_id)?;
+        destination.own.keep_id()?;
+        Ok(destination)
+    }
+
+    /// The same for a foreign root that is only looked at as yet: it stays foreign until
+    /// [`OwnFolder::keep_id`].
+    pub fn open_unmarked(root: Root, fresh_id: [u8; 16]) -> Result<Self, OwnFolderError> {
         let root = root.opening_up();
         let own = OwnFolder::open_or_create(&root, fresh_id)?;
         let destination = Self { root, own, is_in_doubt: AtomicBool::new(false) };

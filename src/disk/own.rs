@@ -52,18 +52,26 @@ pub enum OwnFolderError {
 }
 
 impl OwnFolder {
-    /// Opens the folder, makes what is missing of it and takes the lock. `fresh_id` (random)
-    /// becomes the id of the root if it has none yet.
+    /// Opens the folder, makes what is missing of it but the id, and takes the lock. `fresh_id` (random)
+    /// becomes the id of the root with [`OwnFolder::keep_id`], if it has none yet.
     pub fn open_or_create(root: &Root, fresh_id: [u8; 16]) -> Result<Self, OwnFolderError> {
         let dir = open_or_make(&root.dir, OWN_FOLDER)?;
         let lock = Lock::take(&dir)?;
         let stage = Mutex::new(Arc::new(open_or_make(&dir, b"stage")?));
         let trash = TrashFolder::open_or_create(&dir)?;
         let pins = open_or_make(&dir, b"pins")?;
-        let id = read_or_write_id(&dir, fresh_id)?;
+        let id = read_id(&dir)?.unwrap_or(fresh_id);
         let now = now();
         let next = AtomicU64::new((now.secs as u64).wrapping_mul(1_000_000_000) + u64::from(now.nanos));
         Ok(Self { dir, stage, trash, pins, id, next, lock })
+    }
+
+    /// Writes the id, where none stands: from now on the root is a destination.
+    pub fn keep_id(&self) -> Result<(), DestinationError> {
+        match sys::statat(&self.dir, "id", AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => write_id(&self.dir, self.id),
+            result => result.map(drop).map_err(|errno| DestinationError::of(&"id", errno, self.dir.as_fd())),
+        }
     }
 
     /// The id of this root, the same as long as the folder lives.
@@ -160,15 +168,15 @@ pub(super) fn open_file(dir: &OwnedFd, name: &str, flags: OFlags) -> Result<File
     fd.map(File::from).map_err(|errno| DestinationError::of(&name, errno, dir.as_fd()))
 }
 
-fn read_or_write_id(dir: &OwnedFd, fresh_id: [u8; 16]) -> Result<[u8; 16], OwnFolderError> {
+fn read_id(dir: &OwnedFd) -> Result<Option<[u8; 16]>, OwnFolderError> {
     match open_file(dir, "id", OFlags::RDONLY) {
         Ok(file) => {
             let mut text = String::new();
             // Not UTF-8 or unreadable: no id is found in what was read.
             let _ = file.take(256).read_to_string(&mut text);
-            parse_id(&text).ok_or(OwnFolderError::BadId)
+            parse_id(&text).map(Some).ok_or(OwnFolderError::BadId)
         }
-        Err(DestinationError::Missing { .. }) => Ok(write_id(dir, fresh_id).map(|()| fresh_id)?),
+        Err(DestinationError::Missing { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
@@ -196,11 +204,7 @@ pub fn id_of(root: &Root) -> Result<Option<[u8; 16]>, OwnFolderError> {
     if !is_destination(root).map_err(fail)? {
         return Ok(None);
     }
-    let dir = sys::openat(&root.dir, OWN_FOLDER, LIST_DIR, Mode::empty()).map_err(fail)?;
-    let mut text = String::new();
-    // Not UTF-8 or unreadable: no id is found in what was read.
-    let _ = open_file(&dir, "id", OFlags::RDONLY)?.take(256).read_to_string(&mut text);
-    parse_id(&text).map(Some).ok_or(OwnFolderError::BadId)
+    read_id(&sys::openat(&root.dir, OWN_FOLDER, LIST_DIR, Mode::empty()).map_err(fail)?)
 }
 
 /// Whether `root` holds the folder of a destination that has no id yet: nothing but what is made before it.

@@ -103,6 +103,11 @@ pub async fn serve_pipe(harbour: &Harbour, pipe: Pipe) -> Result<(), String> {
 
 async fn serve(harbour: &Harbour, guest: super::session::Guest, holder: Option<Arc<Holder>>, peer: String) {
     let client = guest.hello.name.to_string();
+    if holder.is_some()
+        && let Err(error) = mark(harbour.shore.clone()).await
+    {
+        return harbour.events.event(Event::ClientRefused { peer, why: error });
+    }
     harbour.warm.yield_to_session(&harbour.shore).await;
     harbour.events.event(Event::ClientConnected { client: client.clone(), peer });
     // A sender that only looks holds no lease.
@@ -116,6 +121,12 @@ async fn serve(harbour: &Harbour, guest: super::session::Guest, holder: Option<A
         harbour.lost.notify_one();
     }
     harbour.warm.session_ended(&harbour.shore, harbour.events);
+}
+
+/// Before the first change; who only looks at a directory leaves it foreign.
+async fn mark(shore: Arc<Shore>) -> Result<(), String> {
+    let marked = tokio::task::spawn_blocking(move || shore.mark().map_err(|error| error.to_string()));
+    marked.await.unwrap_or_else(|error| Err(error.to_string()))
 }
 
 /// What `serve` says when it is ready.

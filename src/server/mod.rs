@@ -111,6 +111,7 @@ fn prepare(
         confine::add_keys(&mut allowed, &places, options.identity.as_deref());
         confine::add_names(&mut allowed, &options.host);
         keys = Some((places, identity));
+        shore.mark().map_err(|error| failed(&error))?;
     }
     confine::confine(&allowed, events);
     Trash::start(&shore);

@@ -82,7 +82,8 @@ pub struct Shore {
 }
 
 impl Shore {
-    /// Opens, makes, adopts or empties the destination.
+    /// Opens, makes or empties the destination. One that is to be adopted stays foreign until
+    /// [`Shore::mark`].
     ///
     /// `source`: the source, when it is on this machine, which must lie apart from it.
     pub fn open(
@@ -104,16 +105,21 @@ impl Shore {
         let root = Root::open_destination(&path)?;
         let disk = |source| ShoreError::Disk { path: path.clone(), source };
         let occupied = occupancy(&root).map_err(disk)?;
+        let own = |source| ShoreError::Own { path: path.clone(), source };
         match (occupied, found) {
             (Occupancy::Foreign, Found::Refuse) => return Err(ShoreError::Foreign { path }),
-            (_, Found::Clean) => may_clean(&path, source.as_deref(), &own_places(state), home().as_deref())?,
+            (Occupancy::Foreign, Found::Clean) => {
+                may_clean(&path, source.as_deref(), &own_places(state), home().as_deref())?;
+                clean(&root, &AtomicBool::new(false)).map_err(own)?;
+            }
             _ => {}
         }
-        let own = |source| ShoreError::Own { path: path.clone(), source };
-        let destination = Destination::open(root, Secret::random().0).map_err(own)?;
-        if found == Found::Clean {
-            clean(destination.root(), &AtomicBool::new(false)).map_err(disk)?;
-        }
+        let fresh_id = Secret::random().0;
+        let destination = match (occupied, found) {
+            (Occupancy::Foreign, Found::Adopt) => Destination::open_unmarked(root, fresh_id),
+            _ => Destination::open(root, fresh_id),
+        };
+        let destination = destination.map_err(own)?;
         let partials = Partials::load(destination.own()).map_err(disk)?;
         destination.own().sweep_pins().map_err(disk)?;
         let keeps = probe(destination.own()).map_err(disk)?;
@@ -142,6 +148,12 @@ impl Shore {
             is_unhashed: AtomicBool::new(false),
             rebuilt,
         }))
+    }
+
+    /// Makes a directory that was foreign strait's own; before anything in it is changed.
+    pub fn mark(&self) -> Result<(), ShoreError> {
+        let path = self.path.clone();
+        self.destination.own().keep_id().map_err(|source| ShoreError::Disk { path, source })
     }
 
     /// The source that removals were last taken from, else the first that sent something.

@@ -72,6 +72,37 @@ fn a_foreign_local_destination_needs_adopt_or_clean() {
     assert_same(&world.src, &world.dst);
 }
 
+// It took the directory for strait's own from then on.
+#[test]
+fn a_dry_run_that_is_to_adopt_changes_nothing_and_leaves_it_foreign() {
+    let world = World::new();
+    write(world.src.join("a"), "a");
+    write(world.dst.join("foreign"), "x");
+    let far = format!("far:{}", text(&world.dst));
+    let over_there = ["push", text(&world.src), &far, "--dry-run", "--adopt"];
+    over_ssh(&world, &over_there).ended_with(0).says("would delete foreign");
+    let planned = world.push_here(&["--dry-run", "--adopt"]);
+    assert_eq!(planned.ended_with(0).events("planned").len(), 2);
+    world.push_here(&[]).ended_with(1).says("--adopt").says("--clean");
+    assert_eq!(listed_names(&world.dst), [".strait", "foreign"]);
+    world.push_here(&["--adopt"]).ended_with(0);
+    assert_same(&world.src, &world.dst);
+    world.push_here(&[]).ended_with(0);
+}
+
+// Each connection of a watch empties it again: all was gone, and sent once more.
+#[test]
+fn clean_over_ssh_empties_a_destination_only_once() {
+    let world = World::new();
+    write(world.src.join("a"), noise(1, 300_000));
+    write(world.dst.join("foreign"), "x");
+    let far = format!("far:{}", text(&world.dst));
+    let words = ["push", text(&world.src), &far, "--clean", "--json"];
+    over_ssh(&world, &words).ended_with(0);
+    assert_same(&world.src, &world.dst);
+    assert_eq!(over_ssh(&world, &words).ended_with(0).did(), [0; 4]);
+}
+
 #[test]
 fn ssh_runs_a_server_over_there() {
     let world = World::new();

@@ -1,18 +1,12 @@
 //! Changing a destination.
 
 use super::*;
-use crate::disk::{
-    Destination, DestinationError, Occupancy, OwnFolder, OwnFolderError, StagedFile, clean, occupancy, probe,
-};
+use crate::disk::{Destination, DestinationError, OwnFolder, OwnFolderError, StagedFile, probe};
 use crate::model::{Meta, Time};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 const META: Meta = Meta { mode: 0o640, mtime: Time { secs: 1_600_000_000, nanos: 123_456_789 } };
-
-fn open(dir: &Path) -> Destination {
-    Destination::open(root(dir), [7; 16]).expect("a destination")
-}
 
 fn put(destination: &Destination, at: &str, bytes: &[u8]) -> Stat {
     let mut staged = destination.stage().unwrap();
@@ -20,10 +14,6 @@ fn put(destination: &Destination, at: &str, bytes: &[u8]) -> Stat {
     staged.set_meta(&META).unwrap();
     staged.sync().unwrap();
     destination.install(staged, &path(at)).unwrap()
-}
-
-fn count(dir: &Path) -> usize {
-    fs::read_dir(dir).unwrap().count()
 }
 
 #[test]
@@ -348,40 +338,4 @@ fn the_probe_tells_what_is_kept_and_leaves_nothing() {
     assert_eq!((keeps.mode_mask, keeps.folds_case, keeps.symlinks), (0o777, false, true));
     assert_eq!(put(&destination, "f", b"").mtime.nanos % keeps.time_step_ns, 0);
     assert_eq!(count(&dir.path().join(".strait")), n_before);
-}
-
-#[test]
-fn cleaning_removes_all_but_the_own_folder_and_follows_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    let (inner, outer) = (dir.path().join("dest"), dir.path().join("outer"));
-    fs::create_dir(&inner).unwrap();
-    fs::create_dir(&outer).unwrap();
-    fs::write(outer.join("precious"), "x").unwrap();
-    let root = root(&inner);
-    assert_eq!(occupancy(&root).unwrap(), Occupancy::Empty);
-    fs::create_dir_all(inner.join("a/b/c")).unwrap();
-    fs::write(inner.join("a/b/c/f"), "x").unwrap();
-    symlink(&outer, inner.join("a/out")).unwrap();
-    assert_eq!(occupancy(&root).unwrap(), Occupancy::Foreign);
-    let destination = open(&inner);
-    assert_eq!(clean(destination.root(), &AtomicBool::new(false)).unwrap(), 5);
-    assert_eq!(occupancy(&root).unwrap(), Occupancy::Destination);
-    assert_eq!(count(&inner), 1);
-    assert!(outer.join("precious").exists());
-}
-
-#[test]
-fn a_root_with_an_own_folder_but_no_id_is_foreign_unless_nothing_but_a_first_start_was_there() {
-    // A first start that was killed before it wrote the id left a destination that the next refused.
-    let dir = tempfile::tempdir().unwrap();
-    let own = dir.path().join(".strait");
-    fs::create_dir_all(own.join("stage")).unwrap();
-    fs::write(own.join("lock"), "1").unwrap();
-    fs::write(own.join("id.new"), "").unwrap();
-    assert_eq!(occupancy(&root(dir.path())).unwrap(), Occupancy::Empty);
-    for foreign in [own.join("stage/0000000000000001"), own.join("else"), dir.path().join("file")] {
-        fs::write(&foreign, "x").unwrap();
-        assert_eq!(occupancy(&root(dir.path())).unwrap(), Occupancy::Foreign, "{foreign:?}");
-        fs::remove_file(&foreign).unwrap();
-    }
 }

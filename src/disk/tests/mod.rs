@@ -1,5 +1,6 @@
 //! Facts of this room, shown on real directories.
 
+mod clean;
 mod destination;
 mod overwrite;
 mod races;
@@ -7,11 +8,12 @@ mod read;
 mod scan;
 
 use super::{
-    ContentSink, Contents, DirId, Hashing, Indexing, Options, Progress, Root, Scan, ScanError, Special, Stat,
-    Verdict,
+    ContentSink, Contents, Destination, DirId, Hashing, Indexing, Options, Progress, Root, Scan, ScanError,
+    Special, Stat, Verdict,
 };
 use crate::model::{ContentHash, Kind, RelPath};
 use std::collections::HashMap;
+use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
@@ -78,6 +80,14 @@ fn path(text: &str) -> RelPath {
 
 fn root(dir: &Path) -> Root {
     Root::open(dir).expect("a directory")
+}
+
+fn open(dir: &Path) -> Destination {
+    Destination::open(root(dir), [7; 16]).expect("a destination")
+}
+
+fn count(dir: &Path) -> usize {
+    fs::read_dir(dir).unwrap().count()
 }
 
 fn take_all(_: &RelPath, _: Kind) -> Verdict {

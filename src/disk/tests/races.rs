@@ -4,7 +4,8 @@
 //! One test for each operation. `STRAIT_FLIPS=1000000` makes it long.
 
 use super::*;
-use crate::disk::{Destination, clean};
+use crate::disk::Destination;
+use crate::disk::clean::empty;
 use crate::model::{Meta, Time};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::fs;
@@ -296,7 +297,7 @@ fn emptying_a_root_removes_nothing_outside() {
             }
         });
         for _ in 0..FLIPS / 5 {
-            let _ = clean(yard.destination.root(), &AtomicBool::new(false));
+            let _ = empty(yard.destination.root(), &AtomicBool::new(false));
         }
         stop.store(true, Ordering::Relaxed);
     });
