@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use std::collections::{BTreeSet, VecDeque};
 use strait::model::{ContentHash, RelPath};
 use strait::proto::message::{Down, Keeps, Up};
-use strait::proto::receiver::{Action, Config, Question, Receiver, Walked};
+use strait::proto::receiver::{Action, Committed, Config, Question, Receiver, Walked};
 use strait_fuzz::Draw;
 
 /// Messages and answers in one run.
@@ -126,7 +126,8 @@ impl Yard {
             }
             Action::Commit { steps, .. } => {
                 let one = |draw: &mut Draw| if draw.seldom(6) { Err(draw.refusal()) } else { Ok(()) };
-                receiver.committed(steps.iter().map(|_| one(draw)).collect());
+                let results = steps.iter().map(|_| one(draw)).collect();
+                receiver.committed(Committed { results, is_uncertain: draw.seldom(8) });
             }
             Action::Ask(Question::Groups { request, level, first, .. }) => {
                 let tags = strait::model::List::default();

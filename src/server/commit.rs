@@ -10,24 +10,25 @@ use super::stage::{Ready, Stage};
 use crate::disk::{Destination, DestinationError, FileType, Stat};
 use crate::model::{Kind, Leaf, Meta, RelPath, Tag};
 use crate::proto::message::Refusal;
-use crate::proto::receiver::{Expect, Step};
+use crate::proto::receiver::{Committed, Expect, Step};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Up to here files and directories of a group are synced one by one; above, the file system is.
 const SYNCED_SINGLY: usize = 4;
 
-/// Makes the steps in order, then all of them durable; one result for each step.
+/// Makes the steps in order, then all of them durable.
 pub fn commit(
     shore: &Arc<Shore>,
     stage: &mut Stage,
     steps: Vec<Step>,
     dirs: &[(RelPath, Meta)],
-) -> Vec<Result<(), Refusal>> {
+) -> Committed {
     if let Err(error) = shore.destination.begin_group() {
         return refused(&steps, &error);
     }
-    let mut group = Group { shore, stage, is_large: false, has_removed: false, has_record: false };
+    let mut group =
+        Group { shore, stage, is_large: false, has_removed: false, has_record: false, is_uncertain: false };
     let n_installs = steps.iter().filter(|step| matches!(step, Step::Install { .. })).count();
     group.is_large = n_installs > SYNCED_SINGLY;
     if group.is_large
@@ -38,11 +39,13 @@ pub fn commit(
     let has_metas = steps.iter().any(|step| matches!(step, Step::SetMeta { .. }));
     let mut synced: BTreeSet<RelPath> = steps.iter().flat_map(parents).collect();
     let mut results: Vec<Result<(), Refusal>> = steps.into_iter().map(|step| group.make(step)).collect();
+    let mut is_uncertain = group.is_uncertain;
     for (path, meta) in dirs {
         if let Err(error) = shore.destination.set_meta(path, meta) {
             // Nothing is told as done: one of the steps left it with a time that the sender would not expect.
             let why = refusal_of(&error);
             results.iter_mut().for_each(|result| *result = Err(why.clone()));
+            is_uncertain = true;
         }
         synced.insert(path.clone());
     }
@@ -54,17 +57,19 @@ pub fn commit(
         Err(error) => {
             let why = refusal_of(&error);
             results.iter_mut().for_each(|result| *result = Err(why.clone()));
+            is_uncertain = true;
         }
     }
     if has_removed {
         shore.trash.wake();
     }
-    results
+    Committed { results, is_uncertain }
 }
 
-fn refused(steps: &[Step], error: &DestinationError) -> Vec<Result<(), Refusal>> {
+/// Before any of them was made.
+fn refused(steps: &[Step], error: &DestinationError) -> Committed {
     let why = refusal_of(error);
-    steps.iter().map(|_| Err(why.clone())).collect()
+    Committed { results: steps.iter().map(|_| Err(why.clone())).collect(), is_uncertain: false }
 }
 
 /// Directories whose names a step changes.
@@ -105,6 +110,8 @@ struct Group<'g> {
     has_removed: bool,
     /// Something lies in the trash that only a sync of the whole file system makes durable there.
     has_record: bool,
+    /// A step failed when a part of it was made.
+    is_uncertain: bool,
 }
 
 impl Group<'_> {
@@ -190,6 +197,7 @@ impl Group<'_> {
         }
         self.keep_replaced(path)?;
         let installed = self.shore.destination.install(ready.file, path);
+        self.is_uncertain |= installed.is_err();
         installed.map_err(|not| refusal_of(&not.error))
     }
 
@@ -232,18 +240,22 @@ impl Group<'_> {
             let keeps = options.keep_replaced && options.is_on();
             self.remove(to, keeps).map_err(|error| refusal_of(&error))?;
         }
-        let after = destination.rename(from, to).map_err(|error| refusal_of(&error))?;
+        let after = destination.rename(from, to);
+        self.is_uncertain |= after.is_err() && *replaced != Expect::Nothing;
+        let after = after.map_err(|error| refusal_of(&error))?;
         if after.is_file() {
             self.carry_over(before, &after, false);
         }
         Ok(())
     }
 
-    fn rotate(&self, ring: &[RelPath]) -> Result<(), Refusal> {
+    fn rotate(&mut self, ring: &[RelPath]) -> Result<(), Refusal> {
         let destination = &self.shore.destination;
         let stat = |path| destination.root().stat(path).ok().flatten();
         let before: Vec<Option<Stat>> = ring.iter().map(stat).collect();
-        destination.rotate(ring).map_err(|error| refusal_of(&error))?;
+        let rotated = destination.rotate(ring);
+        self.is_uncertain |= rotated.is_err();
+        rotated.map_err(|error| refusal_of(&error))?;
         for (before, path) in before.into_iter().zip(ring.iter().cycle().skip(1)) {
             if let Some(after) = stat(path).filter(Stat::is_file) {
                 self.carry_over(before, &after, false);

@@ -217,9 +217,9 @@ fn take_answer(
         Answer::Mismatched { id, level, values } => receiver.mismatched(id, level, values),
         Answer::PackStaged { id, result } => receiver.pack_staged(id, result),
         Answer::Written { id, wire_bytes } => receiver.written(id, wire_bytes),
-        Answer::Committed(results) => {
-            tally.committed(&results);
-            receiver.committed(results);
+        Answer::Committed(committed) => {
+            tally.committed(&committed.results);
+            receiver.committed(committed);
         }
         Answer::Down(down) => receiver.answered(*down),
         Answer::Fault(why) => return Err(why),

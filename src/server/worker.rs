@@ -9,7 +9,7 @@ use crate::delta::ops::Op;
 use crate::disk::{Hashing, Options, Progress, Special, Verdict, scan};
 use crate::model::{ContentHash, Meta, Node, RelPath, Tree};
 use crate::proto::message::{ChangeId, Down, Refusal, ScopeId};
-use crate::proto::receiver::{Action, Walked};
+use crate::proto::receiver::{Action, Committed, Walked};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,7 +49,7 @@ pub enum Answer {
         id: ChangeId,
         wire_bytes: u64,
     },
-    Committed(Vec<Result<(), Refusal>>),
+    Committed(Committed),
     Down(Box<Down>),
     /// The destination cannot be used any more.
     Fault(String),
@@ -179,8 +179,8 @@ impl Worker {
             Action::Keep { id } => self.stage.keep(id),
             Action::Forget { of } => self.stage.forget(&self.shore, of),
             Action::Commit { steps, dirs } => {
-                let results = commit::commit(&self.shore, &mut self.stage, steps, &dirs);
-                self.answer(Answer::Committed(results));
+                let committed = commit::commit(&self.shore, &mut self.stage, steps, &dirs);
+                self.answer(Answer::Committed(committed));
             }
             Action::Ask(question) => {
                 let answers = &self.answers;

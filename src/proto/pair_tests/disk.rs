@@ -7,7 +7,9 @@ use crate::delta::small;
 use crate::model::limits::{PARTIAL_BYTES, PARTIAL_NOTE_BYTES};
 use crate::model::{Content, ContentHash, Kind, Leaf, List, Meta, Node, RelPath, Tree};
 use crate::proto::message::{AskedFile, BlockNames, ContentFound, Down, PackBody, PartialInfo, Refusal};
-use crate::proto::receiver::{Action, BasisRef, Offer, PackedFile, Question, RESUMED, Staged, Walked};
+use crate::proto::receiver::{
+    Action, BasisRef, Committed, Offer, PackedFile, Question, RESUMED, Staged, Walked,
+};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// What the disk says to the machine, in order.
@@ -20,7 +22,7 @@ pub enum Answer {
     Staged(u64, Result<(), Refusal>),
     Mismatched(u64, u8, Vec<[u8; 32]>),
     PackStaged(u64, Result<Vec<ContentHash>, Refusal>),
-    Committed(Vec<Result<(), Refusal>>),
+    Committed(Committed),
     Answered(Down),
 }
 
@@ -62,6 +64,8 @@ pub struct Disk {
     pub n_steps: usize,
     /// Changes of these paths are refused, the next so many times.
     pub refuses: BTreeMap<RelPath, (Refusal, u32)>,
+    /// What was made cannot be made durable: so many groups are told as refused.
+    pub syncs_that_fail: u32,
     /// Rebuilds a wrong byte at the end of files this long, so many times.
     pub garbles: HashMap<u64, u32>,
     /// Claims this hash for a path, as if two contents had equal tags, until it is written.

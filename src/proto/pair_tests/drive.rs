@@ -83,7 +83,7 @@ impl Pair {
             Answer::Staged(id, result) => receiver.staged(id, result),
             Answer::Mismatched(id, level, values) => receiver.mismatched(id, level, values),
             Answer::PackStaged(id, result) => receiver.pack_staged(id, result),
-            Answer::Committed(results) => receiver.committed(results),
+            Answer::Committed(committed) => receiver.committed(committed),
             Answer::Answered(down) => receiver.answered(down),
         }
     }

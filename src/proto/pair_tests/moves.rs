@@ -53,6 +53,23 @@ fn swap(files: &mut Files, a: &str, b: &str) {
     files.rename(&path("swapping"), &path(b));
 }
 
+// Told as refused and made all the same, it was undone when it was tried again, and said to be in step.
+#[test]
+fn a_swap_that_could_not_be_made_durable_is_looked_at_before_it_is_tried_again() {
+    let mut pair = Pair::with(&[("a", b"one"), ("b", b"two")]);
+    pair.config.once = false;
+    assert_eq!(pair.push(), Ending::Identical);
+    swap(&mut pair.files, "a", "b");
+    pair.disk.syncs_that_fail = 1;
+    pair.push();
+    while pair.ending != Some(Ending::Identical) {
+        pair.let_time_pass();
+        pair.run();
+        assert!(pair.now_ms < 1_000_000);
+    }
+    pair.assert_in_step();
+}
+
 fn n_swaps(changes: &[Up]) -> usize {
     changes.iter().filter(|up| matches!(up, Up::Swap { .. })).count()
 }

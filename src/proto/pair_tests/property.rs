@@ -108,6 +108,9 @@ pub(super) fn upset(pair: &mut Pair, dice: &mut Dice) {
         pair.disk.refuses.insert(to, (why, 1 + dice.roll(2) as u32));
     }
     if dice.roll(3) == 0 {
+        pair.disk.syncs_that_fail = 1 + dice.roll(2) as u32;
+    }
+    if dice.roll(3) == 0 {
         pair.disk.kill_at = Some(dice.roll(30) as usize);
     }
     if dice.roll(2) == 0 {
@@ -165,6 +168,7 @@ fn life(seed: u64) {
     }
     // Faults end.
     pair.disk.refuses.clear();
+    pair.disk.syncs_that_fail = 0;
     pair.cut_after = None;
     pair.disk.kill_at = None;
     let before = pair.n_delivered;

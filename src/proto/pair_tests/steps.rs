@@ -4,7 +4,7 @@ use super::disk::{Answer, Disk};
 use super::items::{Body, Item, Items};
 use crate::model::{Kind, Meta, RelPath, Tag, Time};
 use crate::proto::message::Refusal;
-use crate::proto::receiver::{Expect, Step};
+use crate::proto::receiver::{Committed, Expect, Step};
 
 impl Disk {
     pub(super) fn commit(&mut self, steps: Vec<Step>, dirs: Vec<(RelPath, Meta)>, answers: &mut Vec<Answer>) {
@@ -28,9 +28,15 @@ impl Disk {
                 item.meta = meta;
             }
         }
-        if !self.dies() {
-            answers.push(Answer::Committed(results));
+        if self.dies() {
+            return;
         }
+        let is_uncertain = self.syncs_that_fail > 0;
+        if is_uncertain {
+            self.syncs_that_fail -= 1;
+            results.iter_mut().for_each(|result| *result = Err(Refusal::Quota));
+        }
+        answers.push(Answer::Committed(Committed { results, is_uncertain }));
     }
 
     fn dies(&mut self) -> bool {

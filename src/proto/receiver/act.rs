@@ -2,7 +2,7 @@
 
 use crate::delta::ops::{Op, PartialName};
 use crate::model::{ContentHash, Kind, Leaf, Meta, RelPath, Tag, Time, Tree};
-use crate::proto::message::{AskedFile, ChangeId, Down, PackBody, RequestId, Target};
+use crate::proto::message::{AskedFile, ChangeId, Down, PackBody, Refusal, RequestId, Target};
 use std::collections::BTreeSet;
 
 /// One thing to do. The disk does them in order and answers as said at each.
@@ -179,6 +179,15 @@ pub enum Step {
         path: RelPath,
         expect: Expect,
     },
+}
+
+/// What became of a group.
+#[derive(Clone, Debug, Default)]
+pub struct Committed {
+    /// One for each step.
+    pub results: Vec<Result<(), Refusal>>,
+    /// A step that is told as refused was made all the same, or half of it: what stands there is not known.
+    pub is_uncertain: bool,
 }
 
 /// A question about contents that the destination holds.

@@ -1,7 +1,7 @@
 //! Commit groups: complete changes in order, checked against the tree, made durable together.
 
 use super::draft::Draft;
-use super::{Action, Receiver, Staged, State};
+use super::{Action, Committed, Receiver, Staged, State};
 use crate::model::limits::{GROUP_CHANGES, GROUP_MS};
 use crate::model::{ContentHash, Kind, List, Meta, RelPath, Tag, Time};
 use crate::plan::change::{Change, apply};
@@ -235,10 +235,14 @@ impl Receiver {
         draft.items.push(GroupItem { id, item: Some(index), change, n_steps: 0, leaves: Some(path.clone()) });
     }
 
-    /// The disk has made a group durable; `results` has one entry for each step.
-    pub fn committed(&mut self, results: Vec<Result<(), Refusal>>) {
+    /// The disk has made a group durable, or could not.
+    pub fn committed(&mut self, committed: Committed) {
         let Some(items) = self.group.take() else { return };
-        let mut results = results.into_iter();
+        if committed.is_uncertain {
+            // A swap that is told as refused and was made would be undone when it is tried again.
+            self.rewalk.get_or_insert((RootReason::Drift, false));
+        }
+        let mut results = committed.results.into_iter();
         let mut done: Vec<ChangeId> = Vec::new();
         let mut failed = BTreeSet::new();
         let mut has_left = false;

@@ -17,7 +17,9 @@ mod questions;
 mod queue;
 mod transfer;
 
-pub use act::{Action, BasisRef, Expect, Offer, PackedFile, Question, RESUMED, Staged, Step, Walked};
+pub use act::{
+    Action, BasisRef, Committed, Expect, Offer, PackedFile, Question, RESUMED, Staged, Step, Walked,
+};
 
 use crate::model::limits::*;
 use crate::model::tree::learn_content;

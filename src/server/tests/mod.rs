@@ -167,7 +167,7 @@ impl Dest {
         let staged = Staged { id: self.n_changes, index: 0 };
         let (path, meta) = (path(name), meta(self.n_changes));
         let step = Step::Install { staged, path, meta, expect: Expect::Nothing };
-        super::commit::commit(&self.shore, &mut self.stage, vec![step], &[]).remove(0)
+        super::commit::commit(&self.shore, &mut self.stage, vec![step], &[]).results.remove(0)
     }
 
     /// Puts a file of literals.
