@@ -126,6 +126,40 @@ fn no_delete_keeps_what_is_gone_here() {
     world.push_in_step(&server, &[]);
 }
 
+// The summary counted one entry that was not in step, and none was named.
+#[test]
+fn no_delete_names_what_it_keeps_in_the_way() {
+    let world = World::new();
+    write(world.src.join("d/e"), "e");
+    write(world.src.join("f"), "f");
+    world.push_here(&[]).ended_with(0);
+    rm(world.src.join("d"));
+    write(world.src.join("d"), "a file");
+    rm(world.src.join("f"));
+    write(world.src.join("f/g"), "below a directory");
+    let ran = world.push_here(&["--no-delete"]);
+    assert_eq!(ran.ended_with(3).n("partial"), 2);
+    let named = ran.events("skipped");
+    assert_eq!(named.iter().map(|event| &event["path"]).collect::<Vec<_>>(), ["d", "f"]);
+    assert!(world.dst.join("d/e").exists() && world.dst.join("f").is_file());
+    world.push_here(&[]).ended_with(0);
+    assert_same(&world.src, &world.dst);
+}
+
+// It was said that the destination does not tell the name from itself.
+#[test]
+fn a_file_in_place_of_a_directory_that_holds_excluded_names_is_refused_for_its_kind() {
+    let world = World::new();
+    write(world.src.join("d/a"), "a");
+    write(world.src.join("d/b.keep"), "b");
+    world.push_here(&[]).ended_with(0);
+    rm(world.src.join("d"));
+    write(world.src.join("d"), "a file");
+    let ran = world.push_here(&["--exclude", "*.keep"]);
+    ran.ended_with(3).says("something of another kind has its name").says_nothing_of("does not tell");
+    assert!(world.dst.join("d/b.keep").exists());
+}
+
 #[test]
 fn a_mass_delete_is_held_until_it_is_allowed() {
     let world = World::new();

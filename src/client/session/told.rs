@@ -54,7 +54,7 @@ impl Session {
                 self.reached.is_worth = true;
                 self.pass.done(&change, existed);
             }
-            News::Refused { path, why } => self.pass.skipped(&path, why.to_string()),
+            News::Refused { path, why } => self.pass.skipped(&path, why.why(&path)),
             News::Unreadable { path, why } => self.pass.skipped(&path, why),
             News::Stays { path } => {
                 let text = format!("{path} stays at the destination: it holds names that are left out");

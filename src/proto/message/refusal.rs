@@ -1,6 +1,6 @@
 //! Why a change was not made, and what follows from it.
 
-use crate::model::{Name, Tag};
+use crate::model::{Name, RelPath, Tag};
 use serde::{Deserialize, Serialize};
 
 /// Why a change was not made, or an item of it.
@@ -66,6 +66,19 @@ impl Refusal {
             Refusal::NoSpace { .. } | Refusal::NoInodes | Refusal::Quota => NextStep::WaitForSpace,
             Refusal::ReadOnly | Refusal::Io { .. } => NextStep::Again,
             Refusal::Cancelled => NextStep::Nothing,
+        }
+    }
+}
+
+impl Refusal {
+    /// Why the entry at a path was refused, for people.
+    pub fn why(&self, path: &RelPath) -> String {
+        match self {
+            // A name that is taken by itself: nothing folds there.
+            Refusal::NameTaken { by } if path.split().is_some_and(|(_, name)| name == *by) => {
+                Refusal::WrongKind.to_string()
+            }
+            why => why.to_string(),
         }
     }
 }

@@ -79,6 +79,19 @@ impl Sender {
         plan(have, &source.tree, &source.untouched)
     }
 
+    /// What stays as it is because something of another kind would have to be deleted first.
+    pub(super) fn in_the_way(&self) -> BTreeSet<RelPath> {
+        let (true, Some(source), Some(have)) = (self.config.no_delete, &self.source, &self.acknowledged)
+        else {
+            return BTreeSet::new();
+        };
+        let in_the_way = self.plan_from(have, source).changes.into_iter().filter_map(|change| match change {
+            Change::Remove { path } => Some(path),
+            _ => None,
+        });
+        in_the_way.collect()
+    }
+
     /// A as it will be when all that is on its way is acknowledged.
     fn expect(&self) -> Tree {
         let mut tree = self.acknowledged.clone().unwrap_or_default();

@@ -51,9 +51,17 @@ impl Sender {
         is_in_scope
     }
 
-    /// Names what the destination cannot hold, each once.
+    /// Names what the destination cannot hold, or does not while nothing is deleted there, each once.
     pub(super) fn name_left_out(&mut self) {
-        self.named_left_out.retain(|path| self.left_out.contains(path));
+        let in_the_way = self.in_the_way();
+        self.named_left_out.retain(|path| self.left_out.contains(path) || in_the_way.contains(path));
+        for path in in_the_way {
+            if self.named_left_out.insert(path.clone()) {
+                let why =
+                    "something of another kind has its name at the destination, where nothing is deleted";
+                self.tell(News::Unreadable { path, why: why.into() });
+            }
+        }
         for path in self.left_out.clone() {
             if self.named_left_out.insert(path.clone()) {
                 self.tell(News::Refused { path, why: Refusal::KindUnfit });
