@@ -15,7 +15,7 @@ use crate::net::{Traffic, pace::Rate};
 use crate::proto::frame::encode;
 use crate::proto::message::{Up, VERSION};
 use crate::server::options::Found;
-use crate::server::{Fatal, LocalReceiver};
+use crate::server::{Fatal, GONE, LocalReceiver};
 use std::ffi::OsString;
 use std::sync::Arc;
 
@@ -36,6 +36,9 @@ pub enum ConnectError {
     Version { theirs: u16, text: String },
     #[error("the keys cannot be used: {0}")]
     Keys(String),
+    /// Of a local destination.
+    #[error("{GONE}")]
+    Gone,
 }
 
 impl ConnectError {
@@ -58,6 +61,7 @@ impl ConnectError {
             ConnectError::Preface(PrefaceError::NotStrait(_)) | ConnectError::Version { .. } => {
                 Some(Outcome::Failed)
             }
+            ConnectError::Gone => Some(Outcome::Failed),
             ConnectError::Preface(_) | ConnectError::Broken(_) => None,
         }
     }
@@ -180,6 +184,7 @@ impl Way {
                 let (pipe, session) = command.start(destination)?;
                 (pipe, None, Carrier::Ssh(Box::new(session)))
             }
+            Way::Local(receiver) if !receiver.is_in_place() => return Err(ConnectError::Gone),
             Way::Local(receiver) => {
                 let (pipe, session) = receiver.connect();
                 (pipe, None, Carrier::Local(session))

@@ -38,7 +38,7 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-pub use shore::ShoreError;
+pub use shore::{GONE, ShoreError};
 
 use crate::client::event::{Event, Outcome, Report, sentence};
 use crate::net::tls::ServerTls;
@@ -46,7 +46,7 @@ use crate::net::{Door, Endpoint, Identity, Pipe, Places, PublicKey};
 use lease::Lease;
 use listen::{Harbour, listen, serve_pipe, tell_listening};
 use options::{Found, Making, ServerOptions};
-use shore::{GONE, Shore};
+use shore::Shore;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -225,6 +225,11 @@ impl LocalReceiver {
     /// Where it lies.
     pub fn path(&self) -> &Path {
         &self.harbour.shore.path
+    }
+
+    /// Whether it can be served still: strait's own folder was not removed.
+    pub fn is_in_place(&self) -> bool {
+        self.harbour.shore.is_in_place()
     }
 
     /// Begins to keep the bounds of its trash; once this thread is confined.

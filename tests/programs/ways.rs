@@ -103,6 +103,18 @@ fn clean_over_ssh_empties_a_destination_only_once() {
     assert_eq!(over_ssh(&world, &words).ended_with(0).did(), [0; 4]);
 }
 
+// It waited for ever, for what only a new start can bring.
+#[test]
+fn a_watch_whose_local_destination_was_removed_ends_and_says_so() {
+    let world = World::new();
+    write(world.src.join("a"), "a");
+    let watch = world.me.start(&["watch", text(&world.src), text(&world.dst), "--json"]);
+    watch.wait_for_event("pass_done");
+    rm(&world.dst);
+    write(world.src.join("b"), "b");
+    watch.ended().ended_with(1).says("was removed or replaced while it was in use");
+}
+
 #[test]
 fn ssh_runs_a_server_over_there() {
     let world = World::new();
