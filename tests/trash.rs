@@ -180,6 +180,23 @@ fn nothing_comes_back_into_the_destination_or_from_what_is_none() {
     world.me.run(&trash).ended_with(2).says("give it to `strait serve`");
 }
 
+// A directory that was not there was an error of the system, without a word on what to do.
+#[test]
+fn what_is_restored_comes_to_a_directory_that_is_made_but_not_in_the_destination() {
+    let world = World::new();
+    write(world.src.join("a"), "a");
+    world.push_here(&[]).ended_with(0);
+    rm(world.src.join("a"));
+    world.push_here(&[]).ended_with(0);
+    let restore =
+        |to: &str| world.me.run(&["trash", "restore", text(&world.dst), "a", "--to", text(&world.at(to))]);
+    restore("dst/new").ended_with(1).says("the next pass would remove");
+    assert_eq!(listed_names(&world.dst), [".strait"]);
+    restore("no/new").ended_with(1).says("make it first");
+    restore("new").ended_with(0);
+    assert_eq!(std::fs::read(world.at("new/a")).expect("it is back"), b"a");
+}
+
 /// A link that somebody put where a directory is to be made leads nothing out of DIR.
 #[test]
 fn restoring_follows_no_link_at_its_target() {

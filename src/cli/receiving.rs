@@ -93,7 +93,7 @@ pub(super) enum Trash {
         /// Its path, for what was removed last under it; or its number, as `list` prints it
         #[arg(required = true)]
         what: Vec<OsString>,
-        /// Where it comes
+        /// Where it comes; made when its parent exists
         #[arg(long, value_name = "DIR")]
         to: PathBuf,
     },

@@ -2,6 +2,7 @@
 //! the clients that it lets in. Takes no lock.
 
 use super::Fatal;
+use super::shore::{make_if_missing, will_be};
 use crate::client::event::{Event, Outcome, Report, Shown, What};
 use crate::disk::{FileType, Root, SalvageError, TrashFolder, Trashed, id_of, salvage};
 use crate::model::RelPath;
@@ -122,9 +123,11 @@ fn number(trashed: &Trashed) -> String {
     format!("{:016x}", trashed.id)
 }
 
-/// Where things come back to: outside of the destination, which would only remove them again.
+/// Where things come back to, made when it is missing: outside of the destination, which would only remove them
+/// again.
 fn open_target(root: &Root, to: &Path) -> Result<Root, Fatal> {
-    let path = to.canonicalize().map_err(|error| failed(format!("--to {}: {error}", to.display())))?;
+    let fail = |error: &dyn std::fmt::Display| failed(format!("--to {}: {error}", to.display()));
+    let path = will_be(to).map_err(|error| fail(&error))?;
     let dest = root.path().canonicalize().map_err(|error| failed(error.to_string()))?;
     if path.starts_with(&dest) {
         return Err(failed(format!(
@@ -133,6 +136,7 @@ fn open_target(root: &Root, to: &Path) -> Result<Root, Fatal> {
             to.display()
         )));
     }
+    make_if_missing(&path).map_err(|error| failed(format!("--to {error}")))?;
     Root::open(&path).map_err(|error| failed(format!("--to {error}")))
 }
 

@@ -197,7 +197,7 @@ impl Shore {
 }
 
 /// Where a destination lies or will lie, symlinks resolved.
-fn will_be(dest: &Path) -> std::io::Result<PathBuf> {
+pub(super) fn will_be(dest: &Path) -> std::io::Result<PathBuf> {
     if let Ok(path) = dest.canonicalize() {
         return Ok(path);
     }
@@ -224,7 +224,7 @@ fn resolved(path: &Path) -> Option<PathBuf> {
     Some(standing.canonicalize().ok()?.join(path.strip_prefix(standing).ok()?))
 }
 
-fn make_if_missing(dest: &Path) -> Result<(), ShoreError> {
+pub(super) fn make_if_missing(dest: &Path) -> Result<(), ShoreError> {
     match std::fs::create_dir(dest) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
