@@ -25,7 +25,9 @@ fn end_of(end: End, ashore: &Ashore) -> Result<Outcome, String> {
         End::Passed(Ending::Partial) => Ok(Outcome::Partial),
         End::Passed(Ending::Held) => Ok(Outcome::Held),
         End::Passed(Ending::Failed) => {
-            let text = "the destination could not take everything: see above what and why, and push again when that is put right".to_owned();
+            let text =
+                "the destination could not take everything that was named; push again when that is put right"
+                    .to_owned();
             ashore.events.event(Event::Error { text });
             Ok(Outcome::Failed)
         }

@@ -41,15 +41,13 @@ pub enum SshError {
     NotFound(String),
     #[error("cannot start {program}: {source}")]
     Start { program: String, source: io::Error },
-    #[error(
-        "ssh could not connect to {0}; its own message stands above. `ssh {0} true` must work without a question"
-    )]
+    #[error("ssh could not connect to {0}, and said why. `ssh {0} true` must work without a question")]
     Connect(String),
     #[error(
         "{login} has no program `{program}`; install strait there, or name its path in STRAIT_REMOTE_PROGRAM"
     )]
     NoProgram { login: String, program: String },
-    #[error("strait on {login} ended with {ended}; its own message stands above")]
+    #[error("strait on {login} ended with {ended}, and said why")]
     Ended { login: String, ended: String, code: Option<i32> },
 }
 
