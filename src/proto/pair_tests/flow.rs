@@ -2,6 +2,7 @@
 
 use super::items::Body;
 use super::*;
+use crate::model::limits::CREDIT_BYTES;
 use crate::model::ranges::counted::N_HASHED;
 use crate::proto::message::{Down, Refusal};
 
@@ -60,6 +61,24 @@ fn a_small_change_is_sent_while_a_large_transfer_streams() {
         .count();
     assert!(n_before_small <= 3, "{n_before_small} frames of the large file went first");
     pair.assert_in_step();
+}
+
+/// Four at a time waited for the answers to their questions, and the link had nothing to do meanwhile: a hundred
+/// of them took a hundred round trips.
+#[test]
+fn many_transfers_begin_side_by_side_where_they_are_small() {
+    for (n_files, file_bytes, n_together) in [(40, 70_000, 32), (8, 2_000_000, 4), (40, 500_000, 8)] {
+        let mut pair = Pair::new();
+        pair.credit_bytes = CREDIT_BYTES;
+        for index in 0..n_files {
+            pair.files.write(&path(&format!("f{index}")), &noise(index, file_bytes));
+        }
+        assert_eq!(pair.push(), Ending::Identical);
+        let before_first_end = pair.ups.iter().take_while(|up| !matches!(up, Up::End { .. }));
+        let n_begun = before_first_end.filter(|up| matches!(up, Up::Put(_))).count();
+        assert_eq!(n_begun, n_together, "files of {file_bytes} bytes");
+        pair.assert_in_step();
+    }
 }
 
 /// A symlink was charged to the credit and never given back: the link stalled after enough of them.

@@ -14,8 +14,12 @@ use std::collections::BTreeMap;
 
 /// Batches that are being read at once.
 const BATCHES: usize = 3;
-/// Transfers that stream at once.
+/// Transfers that stream at once, whatever their size.
 const STREAMS: usize = 4;
+/// So many do where they are no larger together than this: each waits for the answers to its questions, and
+/// of a few small ones the link would not hear enough meanwhile. Half the credit, so that all can be pulled.
+const SMALL_STREAMS: usize = OPEN_TRANSFERS / 2;
+const SMALL_STREAMS_BYTES: u64 = CREDIT_BYTES / 2;
 /// Plain bytes of the names and metadata in one message, at most.
 const MESSAGE_BYTES: usize = 120 * KIB;
 /// Wire bytes of a packed file beside its name and content, at most.
@@ -327,7 +331,7 @@ impl Sender {
         while !self.replan
             && self.streams.len() < OPEN_TRANSFERS
             && self.in_flight.len() < UNACKNOWLEDGED
-            && self.streams.values().filter(|stream| stream.is_filling()).count() < STREAMS
+            && self.may_stream()
             && let Some(index) =
                 self.large.iter().take(OPEN_TRANSFERS).position(|want| !self.is_on_its_way(want))
             && let Some(want) = self.large.remove(index)
@@ -345,14 +349,23 @@ impl Sender {
             .collect();
         order.sort_unstable();
         for (_, id) in order {
-            if self.credit < Stream::RESERVE_BYTES {
+            let Some(stream) = self.streams.get_mut(&id) else { continue };
+            let reserved = stream.reserve_bytes();
+            if self.credit < reserved {
                 break;
             }
-            if let Some(stream) = self.streams.get_mut(&id) {
-                stream.is_pulling = true;
-                self.credit -= Stream::RESERVE_BYTES;
-                self.actions.push_back(Action::Pull { id });
-            }
+            stream.reserved = Some(reserved);
+            self.credit -= reserved;
+            self.actions.push_back(Action::Pull { id });
         }
+    }
+
+    /// Whether one more transfer may begin.
+    fn may_stream(&self) -> bool {
+        let filling = || self.streams.values().filter(|stream| stream.is_filling());
+        let bytes: u64 = filling().map(Stream::size).sum();
+        let next = self.large.front().map_or(0, |want| want.leaf.size);
+        let n_filling = filling().count();
+        n_filling < STREAMS || n_filling < SMALL_STREAMS && bytes + next <= SMALL_STREAMS_BYTES
     }
 }

@@ -23,7 +23,8 @@ pub(super) struct Stream {
     is_hurried: bool,
     /// How often the receiver asked for repairs, counted here whatever it says. Repairs come in no order of `at`.
     n_repairs: u8,
-    pub is_pulling: bool,
+    /// Credit set aside for a frame that was pulled and has not come yet; what that does not use is given back.
+    pub reserved: Option<u64>,
     /// All frames are sent.
     has_ended: bool,
     pub is_cancelled: bool,
@@ -32,8 +33,12 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// Credit set aside for a frame that was pulled; what it does not use is given back.
-    pub const RESERVE_BYTES: u64 = OP_BYTES as u64;
+    /// Credit to set aside for the next frame, which is never longer than what it makes. Of a repair nothing is
+    /// known: it comes in any order.
+    pub fn reserve_bytes(&self) -> u64 {
+        let left = if self.n_repairs > 0 { self.want.leaf.size } else { self.left() };
+        left.clamp(PACK_FILE_BYTES, OP_BYTES as u64)
+    }
 
     /// Content that was sent of it.
     pub fn sent_bytes(&self) -> u64 {
@@ -41,7 +46,7 @@ impl Stream {
     }
 
     pub fn wants_pull(&self) -> bool {
-        !self.is_pulling && !self.has_ended && !self.is_cancelled && !self.is_dead
+        self.reserved.is_none() && !self.has_ended && !self.is_cancelled && !self.is_dead
     }
 
     /// Path of its file.
@@ -67,6 +72,11 @@ impl Stream {
     /// Whether frames of it are still to come.
     pub fn is_filling(&self) -> bool {
         !self.has_ended && !self.is_cancelled
+    }
+
+    /// Bytes of its file.
+    pub fn size(&self) -> u64 {
+        self.want.leaf.size
     }
 
     /// Target bytes that are left.
@@ -104,7 +114,7 @@ impl Sender {
             is_resumed: resumed.is_some(),
             is_hurried: hurry,
             n_repairs: 0,
-            is_pulling: false,
+            reserved: None,
             has_ended: false,
             is_cancelled: false,
             is_dead: false,
@@ -140,9 +150,7 @@ impl Sender {
         self.now_ms = now_ms;
         let Some(stream) = self.streams.get_mut(&id) else { return };
         let wire_bytes: u64 = frame.ops.iter().map(|op| op.wire_bytes() as u64).sum();
-        if std::mem::take(&mut stream.is_pulling) {
-            self.credit += Stream::RESERVE_BYTES;
-        }
+        self.credit += stream.reserved.take().unwrap_or(0);
         if !stream.is_cancelled && !stream.is_dead {
             self.credit = self.credit.saturating_sub(wire_bytes);
             stream.at = frame.at + frame.ops.iter().map(|op| op.target_len()).sum::<u64>();
@@ -157,9 +165,7 @@ impl Sender {
     pub fn finished(&mut self, id: ChangeId, now_ms: u64) {
         self.now_ms = now_ms;
         let Some(stream) = self.streams.get_mut(&id) else { return };
-        if std::mem::take(&mut stream.is_pulling) {
-            self.credit += Stream::RESERVE_BYTES;
-        }
+        self.credit += stream.reserved.take().unwrap_or(0);
         if !stream.is_cancelled && !stream.is_dead {
             stream.has_ended = true;
             self.send(Up::End { id });
@@ -171,9 +177,7 @@ impl Sender {
     pub fn unready(&mut self, id: ChangeId, unready: Unready, now_ms: u64) {
         self.now_ms = now_ms;
         let Some(stream) = self.streams.get_mut(&id) else { return };
-        if std::mem::take(&mut stream.is_pulling) {
-            self.credit += Stream::RESERVE_BYTES;
-        }
+        self.credit += stream.reserved.take().unwrap_or(0);
         let path = stream.want.path.clone();
         self.stale_ms.entry(path.clone()).or_insert(self.now_ms);
         self.cancel_stream(id);
@@ -291,9 +295,7 @@ impl Sender {
             return;
         }
         stream.is_cancelled = true;
-        if std::mem::take(&mut stream.is_pulling) {
-            self.credit += Stream::RESERVE_BYTES;
-        }
+        self.credit += stream.reserved.take().unwrap_or(0);
         let keep = stream.n_repairs == 0 && stream.at > 0;
         if keep && let Some(hash) = stream.want.leaf.content.whole() {
             let (path, size) = (stream.want.path.clone(), stream.want.leaf.size);
@@ -339,9 +341,7 @@ impl Sender {
         if matches!(why, Refusal::BasisGone { .. } | Refusal::HashDiffers) {
             self.basis_failed(&stream, why);
         }
-        if std::mem::take(&mut stream.is_pulling) {
-            self.credit += Stream::RESERVE_BYTES;
-        }
+        self.credit += stream.reserved.take().unwrap_or(0);
         if !stream.is_cancelled {
             self.actions.push_back(Action::CloseDelta { id });
             if !stream.has_ended {
