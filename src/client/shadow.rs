@@ -6,11 +6,11 @@
 
 mod keeper;
 
-use self::keeper::{Keeper, Wanted};
+use self::keeper::{Keeper, Queue, Stop, Wanted};
 use crate::client::options::ShadowSize;
 use crate::disk::{Root, free_bytes};
 use crate::model::limits::{GIB, PACK_FILE_BYTES};
-use crate::model::{ContentHash, Kind, Tree};
+use crate::model::{ContentHash, Kind, Node, Tree};
 use crate::net::squeeze::Presser;
 use crate::store::CacheError;
 use crate::store::shadow::{Held, PIECE_BYTES, PieceName, Shadow as Shelf};
@@ -19,10 +19,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
 use tokio::sync::watch;
 
 /// Level at which pieces are squeezed: reading and hashing take about as long.
 const LEVEL: i32 = 3;
+/// Threads that fill it when a pass has ended: most of the work is squeezing.
+const FILLERS: usize = 2;
 /// The budget when none is named: this, or a tenth of what is free.
 const USUAL_BYTES: u64 = 10 * GIB;
 const SHARE_OF_FREE: u64 = 10;
@@ -38,12 +41,21 @@ pub struct Shadow {
     presser: Mutex<Presser>,
     /// Whether a thread keeps, and the tree that it is to keep next.
     keeping: Mutex<(bool, Option<Tree>)>,
+    /// The thread that keeps ahead.
+    ahead: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Shadow {
     /// In a folder of its own, made when something is first kept.
     pub fn new(folder: PathBuf, size: ShadowSize) -> Self {
-        Self { folder, size, shelf: OnceLock::new(), presser: Mutex::default(), keeping: Mutex::default() }
+        Self {
+            folder,
+            size,
+            shelf: OnceLock::new(),
+            presser: Mutex::default(),
+            keeping: Mutex::default(),
+            ahead: Mutex::default(),
+        }
     }
 
     /// Whether contents are to be kept on a link like this.
@@ -124,10 +136,6 @@ impl Shadow {
         self.presser.lock().unwrap_or_else(PoisonError::into_inner).expand(frame, n_bytes)
     }
 
-    fn squeeze(&self, piece: &[u8]) -> Vec<u8> {
-        self.presser.lock().unwrap_or_else(PoisonError::into_inner).squeeze(piece, LEVEL)
-    }
-
     fn budget_bytes(&self, shelf: &Shelf) -> u64 {
         match self.size {
             ShadowSize::Bytes(bytes) => bytes,
@@ -136,6 +144,53 @@ impl Shadow {
                 USUAL_BYTES.min((free + shelf.bytes()) / SHARE_OF_FREE)
             }
         }
+    }
+
+    /// Keeps ahead of the end of a pass, in a thread, what the destination holds already and the source too: while
+    /// the link is waited for there is time. Nothing is dropped for it, so nothing is kept where room is scarce.
+    pub fn keep_ahead(
+        self: &Arc<Self>,
+        root: &Arc<Root>,
+        acknowledged: &Tree,
+        source: &Tree,
+        stop: &watch::Receiver<bool>,
+    ) {
+        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        if ahead.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            return;
+        }
+        let (shadow, root, stop) = (self.clone(), root.clone(), stop.clone());
+        let (acknowledged, source) = (acknowledged.clone(), source.clone());
+        *ahead = Some(std::thread::spawn(move || {
+            let Some(shelf) = shadow.shelf() else { return };
+            let tree_hash = acknowledged.root().hash();
+            if shadow.holds_all(shelf, tree_hash) {
+                return;
+            }
+            let held = shelf.all().into_iter().collect();
+            let (_, mut wants) = wanted(&acknowledged, &held);
+            wants.retain(|want| {
+                let leaf = source.get(&want.path).and_then(Node::as_leaf);
+                leaf.is_some_and(|leaf| leaf.content.whole() == Some(want.hash))
+            });
+            let budget = shadow.budget_bytes(shelf);
+            let new_bytes: u64 = wants.iter().map(|want| want.size).sum();
+            if shelf.bytes() + new_bytes <= budget {
+                fill(shelf, (&root, &|| *stop.borrow()), budget, (wants, 1));
+            }
+        }));
+    }
+
+    /// Waits until nothing is kept ahead any more.
+    fn rest(&self) {
+        let ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(ahead) = ahead {
+            let _ = ahead.join();
+        }
+    }
+
+    fn holds_all(&self, shelf: &Shelf, tree_hash: Option<ContentHash>) -> bool {
+        tree_hash.is_some_and(|hash| shelf.word(WHOLE_KEY).as_deref() == Some(&hash.0))
     }
 
     /// Keeps in a thread, one tree at a time: of several that come meanwhile the last.
@@ -163,24 +218,24 @@ impl Shadow {
     /// allows, the latest changed first; drops what it does not hold any more.
     ///
     /// Reads every content that is not held yet: call it from a thread, when a pass has ended.
-    pub fn keep(&self, root: &Root, acknowledged: &Tree, stop: &dyn Fn() -> bool) {
+    pub fn keep(&self, root: &Root, acknowledged: &Tree, stop: &Stop) {
+        self.rest();
         let tree_hash = acknowledged.root().hash();
         let Some(shelf) = self.shelf() else { return };
-        if tree_hash.is_some_and(|hash| shelf.word(WHOLE_KEY).as_deref() == Some(&hash.0)) {
+        if self.holds_all(shelf, tree_hash) {
             return;
         }
         let budget = self.budget_bytes(shelf);
         let mut held: HashSet<ContentHash> = shelf.all().into_iter().collect();
         let (all, wants) = wanted(acknowledged, &held);
         let _ = shelf.sweep();
-        let mut keeper = Keeper::new(self, shelf, (root, stop), budget);
         held.retain(|hash| !all.contains_key(hash));
         let stale: Vec<ContentHash> = held.into_iter().collect();
         let new_bytes: u64 = wants.iter().map(|want| want.size).sum();
         let is_tight = shelf.bytes() + new_bytes > budget;
         // Old versions share pieces with the new ones: they go first only where the room is needed.
         let done = if is_tight { shelf.remove(&stale) } else { Ok(()) };
-        let is_whole = keeper.keep_all(wants);
+        let is_whole = fill(shelf, (root, stop), budget, (wants, FILLERS));
         let done = done.and_then(|()| shelf.remove(&stale)).and_then(|()| make_room(shelf, all, budget));
         let done = done.and_then(|is_within| {
             let name = tree_hash.filter(|_| is_whole && is_within).map_or(Vec::new(), |hash| hash.0.to_vec());
@@ -191,6 +246,23 @@ impl Shadow {
             tracing::debug!(%error, "the shadow was not kept");
         }
     }
+}
+
+/// Keeps contents in so many threads; whether all are held in the end.
+fn fill(
+    shelf: &Shelf,
+    (root, stop): (&Root, &Stop),
+    budget: u64,
+    (wants, n_threads): (Vec<Wanted>, usize),
+) -> bool {
+    let n_threads = n_threads.min(wants.len());
+    let wants = Queue::new(wants);
+    let keep = || Keeper::new(shelf, (root, stop), budget).keep_all(&wants);
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..n_threads).map(|_| scope.spawn(keep)).collect();
+        let is_whole = keep();
+        others.into_iter().fold(is_whole, |all, other| all & other.join().unwrap_or(false))
+    })
 }
 
 /// When a content was changed last.

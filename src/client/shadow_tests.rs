@@ -4,6 +4,8 @@ use super::*;
 use crate::model::RelPath;
 use crate::model::{Leaf, Meta, Node, Time};
 use std::fs;
+use std::sync::Condvar;
+use std::time::Duration;
 use tempfile::TempDir;
 
 struct World {
@@ -193,4 +195,43 @@ fn damage_loses_contents_and_never_changes_them() {
     let n_whole =
         hashes.iter().zip(&contents).filter(|(hash, bytes)| whole(&shadow, hash, bytes.len()).is_some());
     assert!(n_whole.count() > 0, "it was filled again");
+}
+
+/// One thread filled it, and a first push waited for that with a core at rest.
+#[test]
+fn two_threads_fill_it() {
+    let mut world = World::new();
+    let hashes: Vec<ContentHash> =
+        (0..8).map(|n| world.put(&format!("f{n}"), &noise(40_000, n), n as i64)).collect();
+    let shadow = world.shadow(GIB);
+    let (threads, came) = (Mutex::new(HashSet::new()), Condvar::new());
+    shadow.keep(&world.root, &world.tree, &|| {
+        let mut seen = threads.lock().expect("nobody panics");
+        seen.insert(std::thread::current().id());
+        came.notify_all();
+        let alone = came.wait_timeout_while(seen, Duration::from_secs(20), |seen| seen.len() < 2);
+        drop(alone);
+        false
+    });
+    assert_eq!(threads.into_inner().expect("nobody panics").len(), 2);
+    assert!(hashes.iter().all(|hash| shadow.small(hash, 40_000).is_some()));
+}
+
+/// All of a first fill came after the pass, and a push waited for it.
+#[test]
+fn what_stays_is_kept_ahead_and_what_changes_is_not() {
+    let mut world = World::new();
+    let stays = world.put("stays", &noise(40_000, 1), 1);
+    let changes = world.put("changes", &noise(40_000, 2), 1);
+    let acknowledged = world.tree.clone();
+    let new = world.put("changes", &noise(40_000, 3), 2);
+    let root = Arc::new(Root::open(&world.folder.path().join("src")).expect("a root"));
+    let (_tell, stop) = watch::channel(false);
+    for (budget, is_held) in [(30_000, false), (GIB, true)] {
+        let shadow = world.shadow(budget);
+        let held = |hash| shadow.small(hash, 40_000).is_some();
+        shadow.keep_ahead(&root, &acknowledged, &world.tree, &stop);
+        shadow.rest();
+        assert_eq!((held(&stays), held(&changes), held(&new)), (is_held, false, false));
+    }
 }

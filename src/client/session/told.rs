@@ -47,6 +47,9 @@ impl Session {
                 } else {
                     self.pass.note_removals(&changes, self.sender.destination_tree());
                     self.pass.planned(n_changes, n_files, content_bytes);
+                    if ashore.once && n_files > 0 && ashore.shadow.is_worth(self.traffic.is_slow()) {
+                        self.keep_ahead(ashore);
+                    }
                 }
             }
             News::Streamed { path, target_bytes } => self.pass.streamed(path, target_bytes),
@@ -85,6 +88,13 @@ impl Session {
                 self.ending = Some(ending);
             }
             News::Ended { text, refused } => self.ended = Some((text, refused)),
+        }
+    }
+
+    /// A push ends when the shadow is filled: what is there already need not wait for the rest.
+    fn keep_ahead(&self, ashore: &Ashore) {
+        if let (Some(snapshot), Some(tree)) = (&self.snapshot, self.sender.destination_tree()) {
+            ashore.shadow.keep_ahead(&snapshot.root, tree, &snapshot.source.tree, &ashore.stop);
         }
     }
 

@@ -1,10 +1,12 @@
 //! Filling the shadow: contents are read from the source, named, squeezed and written.
 
-use super::{Changed, Shadow};
+use super::{Changed, LEVEL};
 use crate::disk::Root;
 use crate::model::{ContentHash, RelPath};
+use crate::net::squeeze::Presser;
 use crate::store::shadow::{Held, PIECE_BYTES, PieceName, Shadow as Shelf};
 use std::collections::{BTreeMap, HashSet};
+use std::sync::{Mutex, PoisonError};
 
 /// Pieces that are read, named and written together.
 const RUN_PIECES: usize = 64;
@@ -14,6 +16,9 @@ const BATCH_CONTENTS: usize = 512;
 /// What was written is brought to the disk after so many plain bytes: before that its room is not free.
 const SYNC_BYTES: u64 = 64 << 20;
 
+/// Whether to end early.
+pub type Stop<'s> = dyn Fn() -> bool + Sync + 's;
+
 /// A content that is to be kept, and where the source holds it.
 pub(super) struct Wanted {
     pub path: RelPath,
@@ -22,32 +27,41 @@ pub(super) struct Wanted {
     pub changed: Changed,
 }
 
-/// One round of keeping.
+/// What is still to be kept, the first first, for several keepers.
+pub(super) struct Queue(Mutex<std::vec::IntoIter<Wanted>>);
+
+impl Queue {
+    pub fn new(wants: Vec<Wanted>) -> Self {
+        Self(Mutex::new(wants.into_iter()))
+    }
+
+    fn next(&self) -> Option<Wanted> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).next()
+    }
+}
+
+/// One round of keeping, or one thread's share of it.
 pub(super) struct Keeper<'k> {
-    shadow: &'k Shadow,
     shelf: &'k Shelf,
     root: &'k Root,
-    stop: &'k dyn Fn() -> bool,
+    stop: &'k Stop<'k>,
     budget: u64,
+    presser: Presser,
     batch: Vec<(ContentHash, Held)>,
     batch_bytes: usize,
     unsynced: u64,
 }
 
 impl<'k> Keeper<'k> {
-    pub fn new(
-        shadow: &'k Shadow,
-        shelf: &'k Shelf,
-        (root, stop): (&'k Root, &'k dyn Fn() -> bool),
-        budget: u64,
-    ) -> Self {
-        Self { shadow, shelf, root, stop, budget, batch: Vec::new(), batch_bytes: 0, unsynced: 0 }
+    pub fn new(shelf: &'k Shelf, (root, stop): (&'k Root, &'k Stop<'k>), budget: u64) -> Self {
+        let presser = Presser::default();
+        Self { shelf, root, stop, budget, presser, batch: Vec::new(), batch_bytes: 0, unsynced: 0 }
     }
 
-    /// True when all of it is held in the end.
-    pub fn keep_all(&mut self, wants: Vec<Wanted>) -> bool {
+    /// True when all that it took from the queue is held in the end, and nothing had to be left there.
+    pub fn keep_all(&mut self, wants: &Queue) -> bool {
         let mut is_whole = true;
-        for want in wants {
+        while let Some(want) = wants.next() {
             if (self.stop)() || self.shelf.bytes() >= self.budget {
                 is_whole = false;
                 break;
@@ -70,7 +84,7 @@ impl<'k> Keeper<'k> {
                 return None;
             }
             self.batch_bytes += bytes.len();
-            self.batch.push((want.hash, Held::Whole(self.shadow.squeeze(&bytes))));
+            self.batch.push((want.hash, Held::Whole(self.presser.squeeze(&bytes, LEVEL))));
             if self.batch_bytes >= BATCH_BYTES || self.batch.len() >= BATCH_CONTENTS {
                 self.flush()?;
             }
@@ -105,7 +119,7 @@ impl<'k> Keeper<'k> {
         let missing: HashSet<PieceName> = self.shelf.missing(&names).into_iter().collect();
         let mut fresh: BTreeMap<PieceName, Vec<u8>> = BTreeMap::new();
         for (name, piece) in named.iter().filter(|(name, _)| missing.contains(name)) {
-            fresh.entry(*name).or_insert_with(|| self.shadow.squeeze(piece));
+            fresh.entry(*name).or_insert_with(|| self.presser.squeeze(piece, LEVEL));
         }
         let fresh: Vec<(PieceName, Vec<u8>)> = fresh.into_iter().collect();
         if !fresh.is_empty() {
