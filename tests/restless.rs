@@ -24,13 +24,19 @@ struct Writer {
 
 impl Writer {
     fn start(mut write: impl FnMut(u64) + Send + 'static) -> Self {
+        Self::without_rest(move |round| {
+            write(round);
+            // Shorter than any file is left alone before it is believed.
+            std::thread::sleep(Duration::from_millis(4));
+        })
+    }
+
+    fn without_rest(mut write: impl FnMut(u64) + Send + 'static) -> Self {
         let (stop, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (stopped, count) = (stop.clone(), rounds.clone());
         let thread = std::thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
                 write(count.fetch_add(1, Ordering::Relaxed) + 1);
-                // Shorter than any file is left alone before it is believed.
-                std::thread::sleep(Duration::from_millis(4));
             }
         });
         Self { stop, rounds, thread: Some(thread) }
@@ -144,6 +150,31 @@ fn a_push_takes_a_file_that_never_rests_as_it_is_at_one_moment() {
     ended.expect("one push of ten finds a quiet moment").is_in_step("a push");
     assert!(is_of_one_moment(&std::fs::read(yard.dest.join("db")).unwrap()));
     assert!(is_log(&std::fs::read(yard.dest.join("log")).unwrap()));
+}
+
+// It was counted as not in step, and not named.
+#[test]
+fn a_push_names_a_file_that_was_never_the_same_twice() {
+    let yard = Yard::new();
+    let file = File::create(yard.src.join("db")).unwrap();
+    file.set_len(64 << 20).unwrap();
+    let round = Arc::new(AtomicU64::new(0));
+    let _writers: Vec<_> = (0..2)
+        .map(|_| (file.try_clone().unwrap(), round.clone()))
+        .map(|(file, round)| {
+            Writer::without_rest(move |_| {
+                let round = round.fetch_add(1, Ordering::Relaxed);
+                file.write_all_at(&round.to_le_bytes(), round % 16_384 * 4_096).unwrap();
+            })
+        })
+        .collect();
+    let ended = yard.push(None);
+    // Where files are cloned, one moment is always had.
+    if ended.status.code() != Some(0) {
+        assert_eq!(ended.status.code(), Some(3), "{}", ended.err);
+        let names_it = |line: &str| line.contains(r#""event":"skipped""#) && line.contains(r#""path":"db""#);
+        assert!(ended.out.lines().any(names_it), "{}", ended.out);
+    }
 }
 
 #[test]

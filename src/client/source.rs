@@ -9,7 +9,7 @@ mod sizes;
 use self::links::Links;
 pub use self::sizes::Sizes;
 use super::origin::root_change;
-use super::teller::tell_skipped;
+use super::teller::{tell_skipped, tell_unstable};
 use crate::client::event::{Event, Report, Scanned};
 use crate::disk::{DirId, Findings, Root, What};
 use crate::model::{RelPath, Tree};
@@ -282,6 +282,10 @@ impl Keeper {
             root: root_change(&self.known, &self.root.id()),
             n_lately: self.sizes.note(&self.known, self.tree.n_entries()),
         };
+        // A watch takes them when they rest.
+        if !self.watches {
+            self.findings.unstable.iter().for_each(|path| tell_unstable(path, self.events));
+        }
         let scanned = self.scanned();
         if self.number == 1 {
             self.events.event(Event::Scanned(scanned));

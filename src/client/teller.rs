@@ -2,6 +2,7 @@
 
 use super::event::{Event, Report, Shown};
 use crate::disk::{Findings, Notes, Progress, Unreadable, What};
+use crate::model::RelPath;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -49,6 +50,12 @@ pub fn tell_skipped(unreadable: &Unreadable, events: &dyn Report) {
         What::Listing | What::Unfit => format!("cannot be listed: {}", unreadable.error),
     };
     events.event(Event::Skipped { path: Shown::from(&unreadable.path), why });
+}
+
+/// Names a file that cannot be sent as it was at any one moment.
+pub fn tell_unstable(path: &RelPath, events: &dyn Report) {
+    let why = "it was written to each time it was read: push again when it rests".to_owned();
+    events.event(Event::Skipped { path: Shown::from(path), why });
 }
 
 /// Tells how far a scan is, while it runs.

@@ -126,6 +126,7 @@ async fn serve(
 ) -> Result<Outcome, Fatal> {
     let (stopper, stop) = watch::channel(false);
     let Some((places, identity)) = keys else {
+        let events: &'static dyn Report = Box::leak(Box::new(FarEnd(events)));
         let harbour =
             Harbour { shore, lease: Lease::default(), warm: Warm::none(), events, stop, lost: Notify::new() };
         let pipe = Pipe::stdio().map_err(|error| Fatal::new(Outcome::Failed, &error))?;
@@ -253,6 +254,18 @@ impl LocalReceiver {
 impl Drop for LocalReceiver {
     fn drop(&mut self) {
         self.harbour.shore.trash.stop();
+    }
+}
+
+/// The far end of ssh says on standard error, which comes to who sits at the near end, only what is not told there.
+struct FarEnd(&'static dyn Report);
+
+impl Report for FarEnd {
+    fn event(&self, event: Event) {
+        match event {
+            Event::ClientConnected { .. } | Event::ClientLeft { .. } | Event::Received(_) => {}
+            event => self.0.event(event),
+        }
     }
 }
 

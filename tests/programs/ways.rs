@@ -128,6 +128,10 @@ fn ssh_runs_a_server_over_there() {
     let second = over_ssh(&world, &["push", text(&world.src), &dest, "--json"]);
     assert_eq!(second.ended_with(0).did(), [0; 4]);
     assert!(second.wire() < 5_000, "{}", second.wire());
+    // The far end told of its client and what came of it, whatever this side was asked to say.
+    write(world.src.join("b"), "b");
+    let quiet = over_ssh(&world, &["push", text(&world.src), &dest, "-q"]);
+    assert_eq!(quiet.ended_with(0).all(), "", "{}", quiet.all());
 }
 
 #[test]
