@@ -10,6 +10,7 @@
 
 mod base64;
 pub mod destination;
+mod dial;
 pub mod endpoint;
 pub mod identity;
 pub mod link;

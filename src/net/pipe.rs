@@ -1,7 +1,7 @@
 //! A byte stream each way to one peer, whatever carries it: TCP with TLS, ssh, this process's own
 //! standard input and output, or memory.
 //!
-//! Only this file owns sockets. A pipe over TCP exists only after its TLS handshake.
+//! Only this file and `dial` own sockets. A pipe over TCP exists only after its TLS handshake.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -12,6 +12,7 @@ use rustix::fs::FileType;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream, unix};
 
+use super::dial::dial;
 use super::identity::PublicKey;
 use super::pace::{Pace, Rate};
 use super::segment::{SegmentReader, SegmentWriter};
@@ -112,8 +113,7 @@ impl Pipe {
     /// Dropped in the middle, the connection is closed.
     pub async fn connect(trust: &ClientTrust) -> Result<(Self, PublicKey), PipeError> {
         let address = trust.address().to_string();
-        let began = Instant::now();
-        let stream = match tokio::time::timeout(CONNECT_TIME, TcpStream::connect(&address)).await {
+        let (stream, round_trip) = match tokio::time::timeout(CONNECT_TIME, dial(&address)).await {
             Err(_) => return Err(PipeError::NoAnswer { address }),
             Ok(connected) => {
                 connected.map_err(|source| PipeError::Connect { address: address.clone(), source })?
@@ -121,8 +121,10 @@ impl Pipe {
         };
         let unsent = set_options(&stream);
         let traffic = Arc::new(Traffic::default());
-        traffic.set_round_trip(began.elapsed());
+        let began = Instant::now();
         let (stream, key) = tls::connect(Counted::new(stream, traffic.clone()), trust).await?;
+        // That took one round trip and some work: less only where the first answer was seen late.
+        traffic.set_round_trip(round_trip.min(began.elapsed()));
         Ok((Self { unsent, ..Self::over_tls(stream, address, traffic) }, key))
     }
 

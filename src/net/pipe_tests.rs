@@ -44,6 +44,37 @@ async fn the_same_user_gets_through_a_relay_with_nothing_copied() {
     relaying.await.unwrap();
 }
 
+// A machine that was busy reading the source was told late that the server's system had answered: a server on the same
+// machine passed for a distant one, for which the whole source was read and squeezed once more.
+#[tokio::test]
+async fn a_server_on_this_machine_is_near_also_where_all_threads_are_busy() {
+    let dir = tempfile::tempdir().unwrap();
+    let places = Places::below(dir.path());
+    let identity = Identity::load(None, &places).unwrap();
+    let (listener, address) = listen().await;
+    let pins = [identity.public_key()];
+    let trust = ClientTrust::gather(&places, &identity, &address, &pins, None, KeyExchange::X25519).unwrap();
+    let server_tls = ServerTls::new(&identity);
+    let accepting = async {
+        let (stream, _) = listener.accept().await.unwrap();
+        Pipe::accept(stream, &server_tls).await.unwrap().0
+    };
+    // The only thread of this test, and of the client.
+    let busy = async {
+        loop {
+            std::thread::sleep(Duration::from_millis(5));
+            tokio::task::yield_now().await;
+        }
+    };
+    let meeting = async { tokio::join!(Pipe::connect(&trust), accepting) };
+    let (near, _far) = tokio::select! {
+        biased;
+        met = meeting => met,
+        () = busy => unreachable!("it never ends"),
+    };
+    assert!(near.unwrap().0.traffic.is_near());
+}
+
 #[tokio::test]
 async fn segments_over_tls_end_cleanly_and_count_what_the_wire_carries() {
     let dir = tempfile::tempdir().unwrap();
