@@ -110,10 +110,10 @@ impl Blocks {
 
     /// Entries of the open blocks, which are a whole unit.
     fn close_open(&mut self, equal: Equal) {
-        if !self.is_unseen {
-            self.entries.extend(entries_of(&self.open, self.block_bytes, KEPT_STRONG_BYTES));
-        } else if let Some(entries) = self.held(0, equal) {
+        if let Some(entries) = self.held(0, equal) {
             self.entries.extend_from_slice(entries);
+        } else if !self.is_unseen {
+            self.entries.extend(entries_of(&self.open, self.block_bytes, KEPT_STRONG_BYTES));
         } else {
             self.push_unseen();
         }
