@@ -143,7 +143,7 @@ fn apply(
         b.iter(|| {
             let (mut at, mut sink) = (0, Counted(0));
             for op in frames.iter().flat_map(|(_, ops)| ops) {
-                at += rebuild(op, at, &mut Held(basis), &mut sink).expect("own ops");
+                at += rebuild(op, at, &mut Held(basis), &mut sink, &mut Vec::new()).expect("own ops");
             }
             assert_eq!(sink.0, target.len() as u64);
         })

@@ -148,7 +148,7 @@ fn made_of(ops: &[Op], bases: &[&[u8]]) -> Vec<u8> {
     let mut made = Made::default();
     for op in ops {
         let at = made.0.len() as u64;
-        rebuild(op, at, &mut Held(bases), &mut made).expect("our own ops are carried out");
+        rebuild(op, at, &mut Held(bases), &mut made, &mut Vec::new()).expect("our own ops are carried out");
     }
     made.0
 }

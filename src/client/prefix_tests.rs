@@ -90,7 +90,8 @@ fn made_of(basis: &[u8], frames: &[(u64, Vec<Op>)]) -> Vec<u8> {
         assert!(wire <= DELTA_AIM_BYTES || ops.iter().any(|op| matches!(op, Op::Prefix { .. })));
         assert!(wire <= crate::model::limits::OP_BYTES);
         for op in ops {
-            rebuild(op, made.0.len() as u64, &mut Held(basis), &mut made).expect("our own ops");
+            rebuild(op, made.0.len() as u64, &mut Held(basis), &mut made, &mut Vec::new())
+                .expect("our own ops");
         }
     }
     made.0

@@ -5,13 +5,15 @@ use blake3::Hasher;
 use blake3::hazmat::{ChainingValue, HasherExt};
 
 use super::cores::{n_cores, on_cores};
-use super::entries::{SPREAD_BYTES, n_units, share};
+use super::entries::{n_units, share};
 use super::groups::group_value;
 use super::zeros::ZEROS;
 use crate::model::ContentHash;
-use crate::model::limits::GROUP_BYTES;
+use crate::model::limits::{GROUP_BYTES, MIB};
 
 const GROUP: u64 = GROUP_BYTES as u64;
+/// So many bytes and more are hashed by all cores: fewer are hashed before a thread has begun, and each has its price.
+const SPREAD_BYTES: usize = 4 * MIB;
 
 /// Values of the groups so far, and the one that is not complete yet.
 #[derive(Default)]

@@ -97,20 +97,21 @@ impl Indexer {
 
     /// Takes the next bytes. Pieces of 1 MiB and more are worked on by all cores.
     pub fn update(&mut self, bytes: &[u8]) {
-        self.update_on(bytes, n_cores());
-    }
-
-    /// Takes the next bytes on this core, where the others have other work.
-    pub fn update_alone(&mut self, bytes: &[u8]) {
-        self.update_on(bytes, 1);
-    }
-
-    fn update_on(&mut self, bytes: &[u8], n_cores: usize) {
+        let n_cores = n_cores();
         self.size += bytes.len() as u64;
         self.hashed.update(bytes, n_cores);
         if let Some(kept) = &mut self.kept {
             kept.update(bytes, self.hashed.values(), n_cores);
         }
+    }
+
+    /// Whether only hashes are made of what comes now, as of what came last: it is what the earlier version has.
+    pub fn is_as_earlier(&self) -> bool {
+        let values = self.hashed.values();
+        self.kept.as_ref().is_none_or(|kept| {
+            let equal = Equal { earlier: kept.earlier.as_ref(), values };
+            kept.earlier.is_some() && (values.is_empty() || equal.holds_last(1))
+        })
     }
 
     /// Takes `len` zeros, a hole of the source, without a byte of memory for them. Long ones are worked on by all
@@ -278,6 +279,22 @@ mod tests {
         assert_eq!(pass(Some(earlier)), 4 * unit + new.len() % unit);
         let n_seen_units = 2 * (GROUP_BYTES / unit - 1);
         assert!((new.len() - pass(None)).abs_diff(n_seen_units * unit) <= 2 * unit, "all but what it saw");
+    }
+
+    #[test]
+    fn a_pass_is_as_an_earlier_version_was_until_a_group_differs() {
+        let (old, mut new) = (content(4 * GROUP_BYTES), content(4 * GROUP_BYTES));
+        new[2 * GROUP_BYTES + 1] ^= 1;
+        let known = indexed(&old, MIB);
+        let earlier = Earlier::new(known.groups.unwrap(), known.signature, known.chunks);
+        let mut indexer = Indexer::over(new.len() as u64, Some(earlier));
+        // A group counts when the next begins.
+        for is_as_earlier in [true, true, true, false] {
+            assert_eq!(indexer.is_as_earlier(), is_as_earlier);
+            let n_seen = indexer.size as usize;
+            indexer.update(&new[n_seen..n_seen + GROUP_BYTES]);
+        }
+        assert!(!Indexer::new(0).is_as_earlier() && Indexer::hash_only().is_as_earlier());
     }
 
     #[test]

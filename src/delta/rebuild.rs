@@ -7,10 +7,11 @@ use std::io;
 use super::blocks::{ApplyError, apply};
 use super::ops::{Op, OpError};
 use super::zeros::{Stretch, stretches};
-use crate::model::limits::{FILE_BYTES, HOLE_BYTES, MIB};
+use crate::model::limits::{FILE_BYTES, HOLE_BYTES, KIB};
 
-/// Bytes of a copy that are held at a time: enough that a sink may hash and write them on two cores.
-const BUFFER_BYTES: u64 = 4 * MIB as u64;
+/// Bytes of a copy that are held at a time: few enough that they are still in a core's cache when they are hashed and
+/// written.
+const BUFFER_BYTES: u64 = 512 * KIB as u64;
 
 /// The contents that ops refer to by index.
 pub trait Bases {
@@ -78,18 +79,24 @@ pub enum RebuildError {
 }
 
 /// Carries out an op where the target stands at byte `at`, and returns how many bytes it made.
-/// `Use` makes none: the caller adds the basis.
+/// `Use` makes none: the caller adds the basis. `buffer` is room for copies, to be handed in again with the next op.
 ///
 /// # Errors
 /// See [`RebuildError`]. Part of the op may have been written before.
-pub fn rebuild(op: &Op, at: u64, bases: &mut dyn Bases, sink: &mut dyn Sink) -> Result<u64, RebuildError> {
+pub fn rebuild(
+    op: &Op,
+    at: u64,
+    bases: &mut dyn Bases,
+    sink: &mut dyn Sink,
+    buffer: &mut Vec<u8>,
+) -> Result<u64, RebuildError> {
     op.check()?;
     if at.checked_add(op.target_len()).is_none_or(|end| end > FILE_BYTES) {
         return Err(OpError("end of the target").into());
     }
     match op {
-        Op::Same { len } => copy((0, at, *len), at, bases, sink)?,
-        Op::Copy { basis, offset, len } => copy((*basis, *offset, *len), at, bases, sink)?,
+        Op::Same { len } => copy((0, at, *len), at, bases, sink, buffer)?,
+        Op::Copy { basis, offset, len } => copy((*basis, *offset, *len), at, bases, sink, buffer)?,
         Op::Zeros { len } => sink.zeros(*len).map_err(RebuildError::Sink)?,
         Op::Literal(bytes) => write_sparse(bytes, at, sink)?,
         Op::Blocks { basis, offset, len, target_len, delta } => {
@@ -118,12 +125,15 @@ fn copy(
     at: u64,
     bases: &mut dyn Bases,
     sink: &mut dyn Sink,
+    buffer: &mut Vec<u8>,
 ) -> Result<(), RebuildError> {
     check_range(basis, offset, len, bases)?;
     if basis == 0 && offset == at && sink.keep(len).map_err(RebuildError::Sink)? {
         return Ok(());
     }
-    let mut buffer = vec![0; len.min(BUFFER_BYTES) as usize];
+    if (buffer.len() as u64) < len.min(BUFFER_BYTES) {
+        buffer.resize(len.min(BUFFER_BYTES) as usize, 0);
+    }
     let mut done = 0;
     while done < len {
         let hole = bases.hole_at(basis, offset + done).min(len - done);

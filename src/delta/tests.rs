@@ -99,7 +99,7 @@ fn sent_against(bases: &[&[u8]], against: Against, target: Target, from: u64) ->
         assert!(!ops.is_empty() && ops.len() <= OPS);
         assert!(ops.iter().map(Op::wire_bytes).sum::<usize>() <= DELTA_AIM_BYTES);
         for op in ops {
-            at += rebuild(op, at, &mut Held(bases.to_vec()), &mut made).unwrap();
+            at += rebuild(op, at, &mut Held(bases.to_vec()), &mut made, &mut Vec::new()).unwrap();
         }
     }
     assert_eq!(at, target.size);
@@ -283,9 +283,36 @@ fn zeros_of_a_basis_stay_holes() {
     let mut basis = noise(9 * GROUP, 11);
     basis[2 * GROUP + 100..7 * GROUP + 5].fill(0);
     let mut made = Made::default();
-    rebuild(&Op::Same { len: basis.len() as u64 }, 0, &mut Held(vec![&basis]), &mut made).unwrap();
+    rebuild(&Op::Same { len: basis.len() as u64 }, 0, &mut Held(vec![&basis]), &mut made, &mut Vec::new())
+        .unwrap();
     assert!(made.bytes == basis);
     assert_eq!(made.holes, 4 * GROUP as u64);
+}
+
+/// Notes how much it is given at once.
+struct Pieces(Vec<usize>);
+
+impl Sink for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.push(bytes.len());
+        Ok(())
+    }
+
+    fn zeros(&mut self, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn copies_go_through_one_buffer_that_a_core_holds_near() {
+    let basis = noise(32 * GROUP, 13);
+    let (mut pieces, mut buffer) = (Pieces(Vec::new()), Vec::new());
+    for offset in [0, 7] {
+        let op = Op::Copy { basis: 0, offset, len: 24 * GROUP as u64 };
+        rebuild(&op, 0, &mut Held(vec![&basis]), &mut pieces, &mut buffer).unwrap();
+    }
+    assert_eq!(pieces.0, [512 << 10; 6]);
+    assert_eq!(buffer.len(), 512 << 10);
 }
 
 #[test]

@@ -17,6 +17,10 @@ pub trait ContentSink {
     fn update(&mut self, bytes: &[u8]);
     /// `len` zero bytes that were not read: a hole.
     fn update_zeros(&mut self, len: u64);
+    /// Whether it does little with the bytes, as it looks now.
+    fn passes_by(&self) -> bool {
+        false
+    }
 }
 
 /// One content being indexed.

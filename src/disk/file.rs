@@ -8,8 +8,10 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 
-/// Bytes read at once.
+/// Bytes read at once, where a sink works on them with all cores, and where it passes them by: these are to be in a
+/// core's cache still.
 pub(super) const READ_BYTES: usize = 2 << 20;
+const PASSED_BYTES: usize = 512 << 10;
 
 /// A regular file opened for reading. Reads are positioned: threads may share it.
 #[derive(Debug)]
@@ -118,7 +120,8 @@ impl File {
         for (hole, len) in holes.into_iter().chain([(size, 0)]) {
             let data_end = hole.min(size);
             while at < data_end {
-                let want = usize::try_from(data_end - at).unwrap_or(READ_BYTES).min(READ_BYTES);
+                let most = if sink.passes_by() { PASSED_BYTES } else { READ_BYTES };
+                let want = usize::try_from(data_end - at).unwrap_or(most).min(most);
                 let n_read = self.read_at(&mut buffer[..want], at)?;
                 sink.update(&buffer[..n_read]);
                 at += n_read as u64;

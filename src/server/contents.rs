@@ -207,6 +207,10 @@ impl ContentSink for FileIndexing<'_> {
     fn update_zeros(&mut self, len: u64) {
         self.indexer.update_zeros(len);
     }
+
+    fn passes_by(&self) -> bool {
+        self.indexer.is_as_earlier()
+    }
 }
 
 impl Indexing for FileIndexing<'_> {

@@ -12,8 +12,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// Pieces from here on are hashed on one core while another writes them.
-const BESIDE_BYTES: usize = MIB;
 /// Zeros that are hashed before it is looked whether the session is over.
 const ZEROS_BYTES: u64 = GIB / 16;
 
@@ -82,7 +80,10 @@ impl Sink for StageSink<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stop.write_on()?;
         let result = match &mut self.indexer {
-            Some(indexer) => index_and_write(indexer, self.file, bytes),
+            Some(indexer) => {
+                indexer.update(bytes);
+                self.file.write(bytes)
+            }
             None => self.file.write_at(bytes, self.at),
         };
         if let Some(standing) = &mut self.standing {
@@ -122,24 +123,6 @@ impl Sink for StageSink<'_> {
             Err(error) => self.done(Err(error), 0).map(|()| true),
         }
     }
-}
-
-/// Hashes and writes, long pieces on two cores.
-fn index_and_write(
-    indexer: &mut Indexer,
-    file: &mut StagedFile,
-    bytes: &[u8],
-) -> Result<(), DestinationError> {
-    if bytes.len() < BESIDE_BYTES {
-        indexer.update(bytes);
-        return file.write(bytes);
-    }
-    std::thread::scope(|scope| {
-        let hashing = scope.spawn(|| indexer.update_alone(bytes));
-        let written = file.write(bytes);
-        hashing.join().expect("hashing does not panic");
-        written
-    })
 }
 
 fn write_zeros_at(file: &mut StagedFile, at: u64, len: u64, stop: &Stop) -> Result<(), DestinationError> {

@@ -50,6 +50,8 @@ pub struct Stage {
     whole: BTreeMap<ChangeId, Ready>,
     /// Small files, closed so that any number of them may wait: number in the stage and content.
     packed: BTreeMap<(ChangeId, u32), (u64, ContentHash)>,
+    /// Room for what is copied.
+    buffer: Vec<u8>,
 }
 
 impl Stage {
@@ -60,6 +62,7 @@ impl Stage {
             kept: BTreeMap::new(),
             whole: BTreeMap::new(),
             packed: BTreeMap::new(),
+            buffer: Vec::new(),
         }
     }
 
@@ -193,7 +196,7 @@ impl Stage {
                 failed: None,
                 stop: &self.stop,
             };
-            let result = rebuild(op, at, bases, &mut sink);
+            let result = rebuild(op, at, bases, &mut sink, &mut self.buffer);
             let result = match (result, sink.failed) {
                 (_, Some(error)) => Err(refusal_of_stage(&error)),
                 (Err(error), None) => Err(refusal_of_rebuild(&error)),

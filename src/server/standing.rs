@@ -11,13 +11,13 @@ use super::shore::Shore;
 use crate::delta::groups::GroupTree;
 use crate::delta::index::Indexer;
 use crate::disk::{DestinationError, Edit, EditKind, File, Overlay, StagedFile, Stat};
-use crate::model::limits::{GROUP_BYTES, MIB};
+use crate::model::limits::{GROUP_BYTES, KIB};
 use crate::model::{ContentHash, Meta, RelPath};
 use std::io;
 
 const GROUP: u64 = GROUP_BYTES as u64;
 /// Bytes that are read at a time.
-const READ_BYTES: u64 = 4 * MIB as u64;
+const READ_BYTES: u64 = 512 * KIB as u64;
 
 /// What a target is laid over, from its start.
 pub struct Standing {

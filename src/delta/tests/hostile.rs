@@ -75,10 +75,11 @@ fn ops_outside_of_a_basis_are_refused() {
         Op::Blocks { basis: 0, offset: 900, len: 101, target_len: 5, delta: vec![] },
     ];
     for op in ops {
-        let refused = rebuild(&op, 0, &mut Held(vec![&basis]), &mut Made::default());
+        let refused = rebuild(&op, 0, &mut Held(vec![&basis]), &mut Made::default(), &mut Vec::new());
         assert!(matches!(refused, Err(RebuildError::Range { .. })), "{op:?}");
     }
-    let past_the_end = rebuild(&Op::Zeros { len: 1 }, u64::MAX, &mut Held(vec![]), &mut Made::default());
+    let past_the_end =
+        rebuild(&Op::Zeros { len: 1 }, u64::MAX, &mut Held(vec![]), &mut Made::default(), &mut Vec::new());
     assert!(matches!(past_the_end, Err(RebuildError::Op(_))));
 }
 
@@ -105,7 +106,7 @@ fn a_frame_over_a_prefix_makes_exactly_what_it_says_or_nothing() {
     let prefix = |offset, len, target_len| Op::Prefix { basis: 0, offset, len, target_len, frame: vec![7] };
     let carry_out = |op: &Op| {
         let mut made = Made::default();
-        rebuild(op, 0, &mut Plain(Held(vec![&basis])), &mut made).map(|_| made.bytes)
+        rebuild(op, 0, &mut Plain(Held(vec![&basis])), &mut made, &mut Vec::new()).map(|_| made.bytes)
     };
     assert_eq!(carry_out(&prefix(998, 2, 3)).unwrap(), [basis[998], basis[999], 7]);
     assert!(matches!(carry_out(&prefix(999, 2, 3)), Err(RebuildError::Range { .. })));
@@ -116,7 +117,8 @@ fn a_frame_over_a_prefix_makes_exactly_what_it_says_or_nothing() {
         assert!(matches!(carry_out(&prefix(0, len, target_len)), Err(RebuildError::Op(_))));
     }
     // Where nothing expands frames, none is taken.
-    let refused = rebuild(&prefix(0, 2, 3), 0, &mut Held(vec![&basis]), &mut Made::default());
+    let refused =
+        rebuild(&prefix(0, 2, 3), 0, &mut Held(vec![&basis]), &mut Made::default(), &mut Vec::new());
     assert!(matches!(refused, Err(RebuildError::Prefix { .. })));
 }
 

@@ -110,3 +110,30 @@ fn a_file_that_keeps_changing_is_never_learned() {
     assert_eq!(scan.findings.unstable, [path("log")]);
     assert!(scan.root.entries().is_empty());
 }
+
+/// Notes how much it is given at once, and says whether it passes that by.
+struct Pieces(bool, Vec<usize>);
+
+impl ContentSink for Pieces {
+    fn update(&mut self, bytes: &[u8]) {
+        self.1.push(bytes.len());
+    }
+
+    fn update_zeros(&mut self, _: u64) {}
+
+    fn passes_by(&self) -> bool {
+        self.0
+    }
+}
+
+#[test]
+fn who_passes_bytes_by_gets_as_many_as_a_core_holds_near() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("f"), vec![1; 4 << 20]).unwrap();
+    let file = root(dir.path()).open_file(&path("f")).unwrap();
+    for (passes_by, pieces) in [(false, vec![2 << 20; 2]), (true, vec![512 << 10; 8])] {
+        let mut sink = Pieces(passes_by, Vec::new());
+        file.feed(4 << 20, &mut Vec::new(), &mut sink, &|_| false).unwrap();
+        assert_eq!(sink.1, pieces);
+    }
+}
