@@ -4,6 +4,7 @@ use super::items::Body;
 use super::*;
 use crate::model::{ContentHash, Kind, Meta, Time};
 use crate::proto::message::{Refusal, RootState};
+use crate::proto::receiver;
 
 const FOREIGN: Meta = Meta { mode: 0o600, mtime: Time { secs: 3, nanos: 0 } };
 
@@ -311,4 +312,39 @@ fn a_foreign_destination_is_adopted_without_sending_what_it_holds() {
         pair.assert_in_step();
         pair.assert_quiet();
     });
+}
+
+/// A walk of the receiver's own that takes a while is told of; when it found nothing, nothing was told any more, and
+/// the sender waited for the root for ever.
+#[test]
+fn a_walk_that_was_told_of_and_finds_nothing_is_told_to_have_ended() {
+    let mut pair = Pair::with(&[("a", b"one")]);
+    pair.config.once = false;
+    pair.join();
+    assert_eq!(pair.settle(), Ending::Identical);
+    let receiver = pair.receiver.as_mut().expect("it is joined");
+    let mut at_ms = pair.now_ms;
+    let mut walks = Vec::new();
+    while walks.is_empty() {
+        at_ms = at_ms.max(receiver.deadline_ms());
+        receiver.receive(Up::Ping(0), at_ms).expect("an honest sender");
+        receiver.tick(at_ms);
+        let actions = std::iter::from_fn(|| receiver.next_action());
+        walks.extend(actions.filter(|action| matches!(action, receiver::Action::Walk { .. })));
+    }
+    let told = |receiver: &mut Receiver| {
+        let actions = std::iter::from_fn(|| receiver.next_action());
+        let roots = actions.filter_map(|action| match action {
+            receiver::Action::Send(Down::Root { state, .. }) => Some(state),
+            _ => None,
+        });
+        roots.last()
+    };
+    receiver.tick(at_ms + 5_000);
+    assert!(matches!(told(receiver), Some(RootState::Walking { .. })));
+    let mut answers = Vec::new();
+    pair.disk.act(walks.remove(0), &mut answers);
+    let Some(disk::Answer::Walked(walked)) = answers.into_iter().next() else { panic!("no walk") };
+    receiver.walked(walked, at_ms + 5_000).expect("an honest sender");
+    assert!(matches!(told(receiver), Some(RootState::Complete { .. })));
 }

@@ -106,6 +106,8 @@ pub struct Receiver {
     heard_ms: u64,
     said_ms: u64,
     told_ms: u64,
+    /// What the sender was told last is that a walk is under way: it waits for the root.
+    has_told_walk: bool,
     actions: VecDeque<Action>,
 }
 
@@ -141,6 +143,7 @@ impl Receiver {
             owes_root: false,
             last_id: 0,
             rewalk: None,
+            has_told_walk: false,
             credit_left: config.credit_bytes,
             credit_due: BTreeMap::new(),
             ready_ms: None,
@@ -259,7 +262,7 @@ impl Receiver {
         if why == RootReason::Greeting {
             self.counts = self.ahead.is_some() && self.ahead == root.map(|root| (self.config.root_id, root));
         }
-        if why != RootReason::Drift || root != before {
+        if why != RootReason::Drift || root != before || self.has_told_walk {
             self.tell_root(why, now_ms);
         }
         // A message may have asked for another walk: what came behind it waits for that.
@@ -327,6 +330,7 @@ impl Receiver {
             },
             (_, None) => RootState::Hashing { done: self.to_hash.0, total: self.to_hash.1 },
         };
+        self.has_told_walk = matches!(state, RootState::Walking { .. });
         self.send(Down::Root { state, why });
     }
 
