@@ -95,7 +95,8 @@ impl Indexer {
         self.hashed.open_value()
     }
 
-    /// Takes the next bytes. Pieces of 1 MiB and more are worked on by all cores.
+    /// Takes the next bytes. Large pieces are worked on by all cores: from 1 MiB on where blocks get entries, from 4 MiB
+    /// on where they are hashed alone.
     pub fn update(&mut self, bytes: &[u8]) {
         let n_cores = n_cores();
         self.size += bytes.len() as u64;

@@ -1,5 +1,6 @@
 //! A destination's disk in memory: it does what the receiver's machine asks, as a server would.
 
+use super::drive::Answer;
 use super::items::{Body, Item, Items};
 use super::tree_of;
 use crate::delta::ops::{Op, PartialName};
@@ -7,24 +8,8 @@ use crate::delta::small;
 use crate::model::limits::{PARTIAL_BYTES, PARTIAL_NOTE_BYTES};
 use crate::model::{Content, ContentHash, Kind, Leaf, List, Meta, Node, RelPath, Tree};
 use crate::proto::message::{AskedFile, BlockNames, ContentFound, Down, PackBody, PartialInfo, Refusal};
-use crate::proto::receiver::{
-    Action, BasisRef, Committed, Offer, PackedFile, Question, RESUMED, Staged, Walked,
-};
+use crate::proto::receiver::{Action, BasisRef, Offer, PackedFile, Question, RESUMED, Staged, Walked};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-
-/// What the disk says to the machine, in order.
-#[derive(Debug)]
-pub enum Answer {
-    Walked(Walked),
-    Hashed(RelPath, Meta, u64, ContentHash),
-    HashedAll(Vec<RelPath>),
-    Written(u64, u64),
-    Staged(u64, Result<(), Refusal>),
-    Mismatched(u64, u8, Vec<[u8; 32]>),
-    PackStaged(u64, Result<Vec<ContentHash>, Refusal>),
-    Committed(Committed),
-    Answered(Down),
-}
 
 struct Stage {
     bytes: Vec<u8>,

@@ -1,12 +1,26 @@
 //! What drives the machines: messages through frames, actions to the disks, answers back.
 
-use super::disk::Answer;
 use super::source::Reply;
 use super::{Pair, ROOT_ID, Side};
+use crate::model::{ContentHash, Meta, RelPath};
 use crate::proto::frame::{Frames, encode};
-use crate::proto::message::{Down, Hello, Up};
-use crate::proto::receiver::{self, Receiver};
+use crate::proto::message::{Down, Hello, Refusal, Up};
+use crate::proto::receiver::{self, Committed, Receiver, Walked};
 use crate::proto::sender::{self, News, Sender};
+
+/// What the disk says to the machine, in order.
+#[derive(Debug)]
+pub enum Answer {
+    Walked(Walked),
+    Hashed(RelPath, Meta, u64, ContentHash),
+    HashedAll(Vec<RelPath>),
+    Written(u64, u64),
+    Staged(u64, Result<(), Refusal>),
+    Mismatched(u64, u8, Vec<[u8; 32]>),
+    PackStaged(u64, Result<Vec<ContentHash>, Refusal>),
+    Committed(Committed),
+    Answered(Down),
+}
 
 impl Pair {
     pub(super) fn pull(&mut self, id: u64) {

@@ -344,7 +344,7 @@ fn a_walk_that_was_told_of_and_finds_nothing_is_told_to_have_ended() {
     assert!(matches!(told(receiver), Some(RootState::Walking { .. })));
     let mut answers = Vec::new();
     pair.disk.act(walks.remove(0), &mut answers);
-    let Some(disk::Answer::Walked(walked)) = answers.into_iter().next() else { panic!("no walk") };
+    let Some(Answer::Walked(walked)) = answers.into_iter().next() else { panic!("no walk") };
     receiver.walked(walked, at_ms + 5_000).expect("an honest sender");
     assert!(matches!(told(receiver), Some(RootState::Complete { .. })));
 }

@@ -1,6 +1,7 @@
 //! The steps of a commit on the disk in memory, which may be killed between any two.
 
-use super::disk::{Answer, Disk};
+use super::disk::Disk;
+use super::drive::Answer;
 use super::items::{Body, Item, Items};
 use crate::model::{Kind, Meta, RelPath, Tag, Time};
 use crate::proto::message::Refusal;
