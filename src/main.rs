@@ -5,5 +5,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    strait::cli::heaps::share(std::env::args_os());
     ExitCode::from(strait::cli::run(std::env::args_os()).exit_code())
 }

@@ -4,6 +4,7 @@
 //! turns words into options, starts one program and says what that program reports.
 
 pub mod args;
+pub mod heaps;
 mod json;
 mod lines;
 mod progress;

@@ -154,7 +154,9 @@ pub async fn send(ashore: &mut Ashore, sender: Sender, connection: Connection) -
     if let (End::Passed(_), true, Some((snapshot, tree))) = (&end, is_worth, kept) {
         let (root, tree) = (snapshot.root.clone(), tree.clone());
         let (shadow, stop) = (ashore.shadow.clone(), ashore.stop.clone());
-        let keep = move || shadow.keep(&root, &tree, &|| *stop.borrow());
+        let ends_at = shadow.patience(session.started.elapsed()).map(|patience| Instant::now() + patience);
+        let must_stop = move || *stop.borrow() || ends_at.is_some_and(|ends_at| Instant::now() >= ends_at);
+        let keep = move || shadow.keep(&root, &tree, &must_stop);
         let _ = tokio::task::spawn_blocking(keep).await;
     }
     (end, reached)

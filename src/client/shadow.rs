@@ -18,8 +18,10 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// Level at which pieces are squeezed: reading and hashing take about as long.
@@ -29,6 +31,8 @@ const FILLERS: usize = 2;
 /// The budget when none is named: this, or a tenth of what is free.
 const USUAL_BYTES: u64 = 10 * GIB;
 const SHARE_OF_FREE: u64 = 10;
+/// A push may take as long again as it lasted to fill it, and at least this.
+const LEAST_PATIENCE: Duration = Duration::from_secs(2);
 /// Names the tree of which everything is held.
 const WHOLE_KEY: &str = "whole";
 
@@ -41,8 +45,14 @@ pub struct Shadow {
     presser: Mutex<Presser>,
     /// Whether a thread keeps, and the tree that it is to keep next.
     keeping: Mutex<(bool, Option<Tree>)>,
-    /// The thread that keeps ahead.
-    ahead: Mutex<Option<JoinHandle<()>>>,
+    /// The thread that keeps ahead, or did before the end of this pass.
+    ahead: Mutex<Option<Ahead>>,
+}
+
+/// A thread that keeps ahead, until it is told that the pass has ended.
+struct Ahead {
+    thread: JoinHandle<()>,
+    has_passed: Arc<AtomicBool>,
 }
 
 impl Shadow {
@@ -78,6 +88,12 @@ impl Shadow {
             }
         };
         self.shelf.get_or_init(open).as_ref()
+    }
+
+    /// How long a push that lasted so long may fill it when all else is done: what is not kept then is kept by a
+    /// later one, the latest changed first. `None`: as long as it takes, where a size was asked for.
+    pub fn patience(&self, lasted: Duration) -> Option<Duration> {
+        (self.size == ShadowSize::Usual).then(|| lasted.max(LEAST_PATIENCE))
     }
 
     /// The shelf if anything was ever kept.
@@ -147,7 +163,8 @@ impl Shadow {
     }
 
     /// Keeps ahead of the end of a pass, in a thread, what the destination holds already and the source too: while
-    /// the link is waited for there is time. Nothing is dropped for it, so nothing is kept where room is scarce.
+    /// the link is waited for there is time. Once in a pass; nothing is dropped for it, so nothing is kept where
+    /// room is scarce.
     pub fn keep_ahead(
         self: &Arc<Self>,
         root: &Arc<Root>,
@@ -156,12 +173,14 @@ impl Shadow {
         stop: &watch::Receiver<bool>,
     ) {
         let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
-        if ahead.as_ref().is_some_and(|thread| !thread.is_finished()) {
+        if ahead.is_some() {
             return;
         }
+        let has_passed = Arc::new(AtomicBool::new(false));
+        let must_stop = has_passed.clone();
         let (shadow, root, stop) = (self.clone(), root.clone(), stop.clone());
         let (acknowledged, source) = (acknowledged.clone(), source.clone());
-        *ahead = Some(std::thread::spawn(move || {
+        let thread = std::thread::spawn(move || {
             let Some(shelf) = shadow.shelf() else { return };
             let tree_hash = acknowledged.root().hash();
             if shadow.holds_all(shelf, tree_hash) {
@@ -176,16 +195,19 @@ impl Shadow {
             let budget = shadow.budget_bytes(shelf);
             let new_bytes: u64 = wants.iter().map(|want| want.size).sum();
             if shelf.bytes() + new_bytes <= budget {
-                fill(shelf, (&root, &|| *stop.borrow()), budget, (wants, 1));
+                let stop = || *stop.borrow() || must_stop.load(Ordering::Relaxed);
+                fill(shelf, (&root, &stop), budget, (wants, 1));
             }
-        }));
+        });
+        *ahead = Some(Ahead { thread, has_passed });
     }
 
-    /// Waits until nothing is kept ahead any more.
+    /// Ends what is kept ahead: the pass has ended, and more threads go on.
     fn rest(&self) {
         let ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(ahead) = ahead {
-            let _ = ahead.join();
+        if let Some(Ahead { thread, has_passed }) = ahead {
+            has_passed.store(true, Ordering::Relaxed);
+            let _ = thread.join();
         }
     }
 

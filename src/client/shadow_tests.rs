@@ -5,7 +5,7 @@ use crate::model::RelPath;
 use crate::model::{Leaf, Meta, Node, Time};
 use std::fs;
 use std::sync::Condvar;
-use std::time::Duration;
+use std::sync::atomic::AtomicUsize;
 use tempfile::TempDir;
 
 struct World {
@@ -159,6 +159,31 @@ fn without_a_size_only_a_slow_link_is_worth_it() {
     assert!(Shadow::new(PathBuf::new(), ShadowSize::Bytes(1)).is_worth(false));
 }
 
+#[test]
+fn without_a_size_a_push_fills_it_for_as_long_as_it_lasted() {
+    let usual = Shadow::new(PathBuf::new(), ShadowSize::Usual);
+    assert_eq!(usual.patience(Duration::from_secs(60)), Some(Duration::from_secs(60)));
+    assert_eq!(usual.patience(Duration::from_millis(60)), Some(Duration::from_secs(2)));
+    let sized = Shadow::new(PathBuf::new(), ShadowSize::Bytes(1));
+    assert_eq!(sized.patience(Duration::from_secs(60)), None);
+}
+
+#[test]
+fn filling_that_was_ended_goes_on_where_it_was_the_latest_changed_first() {
+    let mut world = World::new();
+    let hashes: Vec<ContentHash> =
+        (0..30).map(|n| world.put(&format!("f{n}"), &noise(40_000, n), n as i64)).collect();
+    let shadow = world.shadow(GIB);
+    let n_asked = AtomicUsize::new(0);
+    shadow.keep(&world.root, &world.tree, &|| n_asked.fetch_add(1, Ordering::Relaxed) > 20);
+    let is_held = |hash: &ContentHash| shadow.small(hash, 40_000).is_some();
+    let n_held = hashes.iter().filter(|hash| is_held(hash)).count();
+    assert!((1..30).contains(&n_held), "{n_held}");
+    assert!(is_held(&hashes[29]) && !is_held(&hashes[0]));
+    world.keep(&shadow);
+    assert!(hashes.iter().all(is_held));
+}
+
 /// Damage at many places of the file: what still comes back is right, and it can be filled again.
 #[test]
 fn damage_loses_contents_and_never_changes_them() {
@@ -231,6 +256,10 @@ fn what_stays_is_kept_ahead_and_what_changes_is_not() {
         let shadow = world.shadow(budget);
         let held = |hash| shadow.small(hash, 40_000).is_some();
         shadow.keep_ahead(&root, &acknowledged, &world.tree, &stop);
+        let is_done = || shadow.ahead.lock().expect("sound").as_ref().is_some_and(|a| a.thread.is_finished());
+        while !is_done() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         shadow.rest();
         assert_eq!((held(&stays), held(&changes), held(&new)), (is_held, false, false));
     }

@@ -16,7 +16,7 @@ pub const PIECE_BYTES: usize = 32_512;
 /// Bytes taken by all rows, about, for the budget.
 const TOTAL_KEY: &[u8] = b"\0shadow bytes";
 /// What a row costs beside its value, and the smallest page that redb gives a long value.
-const ROW_BYTES: u64 = 100;
+pub const ROW_BYTES: u64 = 100;
 const PAGE_BYTES: u64 = 4_096;
 
 /// The first bytes of a piece's BLAKE3.

@@ -1,7 +1,7 @@
 //! Which directories a server takes, and what happens when two meet.
 
 use crate::common::tree::*;
-use crate::common::{World, assert_same, listed_names, text, wait_until};
+use crate::common::{Running, World, assert_same, listed_names, text, wait_until};
 use std::path::Path;
 
 #[test]
@@ -272,4 +272,23 @@ fn a_server_whose_own_folder_is_removed_ends_and_says_so() {
     let server = world.me.serve_at(&world.dst, port, &["--adopt"]);
     wait_until("the second file arrives", || world.dst.join("b").exists());
     drop((watch, server));
+}
+
+#[test]
+fn its_threads_share_two_heaps_unless_another_number_is_asked_for() {
+    let world = World::new();
+    let heaps = |running: &Running| {
+        running.wait_for_event("listening");
+        let environment = std::fs::read(format!("/proc/{}/environ", running.id())).expect("it runs");
+        let mut variables = environment.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+        variables.find_map(|one| one.strip_prefix("MALLOC_ARENA_MAX=").map(str::to_owned))
+    };
+    let serve =
+        || world.me.strait(&["serve", text(&world.dst), "--host", "127.0.0.1", "--port", "0", "--json"]);
+    let usual = Running::start(serve());
+    assert_eq!(heaps(&usual).as_deref(), Some("2"));
+    usual.interrupt().ended_with(0);
+    let mut command = serve();
+    command.env("MALLOC_ARENA_MAX", "7");
+    assert_eq!(heaps(&Running::start(command)).as_deref(), Some("7"));
 }

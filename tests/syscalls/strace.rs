@@ -115,4 +115,6 @@ fn strait(command: &mut Command, yard: &Yard, source: &Path) {
     command.args(["-a", "--allow-mass-delete", "--json"]);
     let path = std::env::var_os("PATH").unwrap_or_default();
     command.env_clear().env("PATH", path).env("HOME", yard.path.join("home")).stdin(Stdio::null());
+    // It would begin itself again, and load its libraries twice under every fault.
+    command.env("MALLOC_ARENA_MAX", "2");
 }

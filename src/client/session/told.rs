@@ -5,6 +5,7 @@ use super::super::pass::{Before, told};
 use super::{Ashore, Session};
 use crate::client::event::Event;
 use crate::model::{Meta, Tree};
+use crate::plan::change::Change;
 use crate::proto::message::{Keeps, RootId, RootState};
 use crate::proto::sender::{Ending, News};
 use crate::store::Acknowledged;
@@ -35,25 +36,14 @@ impl Session {
             News::Destination(_) => {}
             News::Planned { changes, n_changes, n_files, content_bytes } => {
                 self.holdings = None;
-                if self.sender.is_dry_run() {
-                    let have = self.sender.destination_tree();
-                    for change in &changes {
-                        let before = have.and_then(|tree| tree.get(change.path()));
-                        for told in told(change, before.map(Before::of)) {
-                            ashore.events.event(Event::Planned(told));
-                        }
-                    }
-                    self.pass.only_planned(n_changes);
-                } else {
-                    self.pass.note_removals(&changes, self.sender.destination_tree());
-                    self.pass.planned(n_changes, n_files, content_bytes);
-                    if ashore.once && n_files > 0 && ashore.shadow.is_worth(self.traffic.is_slow()) {
-                        self.keep_ahead(ashore);
-                    }
-                }
+                self.plan(ashore, &changes, (n_changes, n_files, content_bytes));
             }
-            News::Streamed { path, target_bytes } => self.pass.streamed(path, target_bytes),
+            News::Streamed { path, target_bytes } => {
+                self.keep_ahead(ashore);
+                self.pass.streamed(path, target_bytes);
+            }
             News::Done { change, existed } => {
+                self.keep_ahead(ashore);
                 self.reached.is_worth = true;
                 self.pass.done(&change, existed);
             }
@@ -91,9 +81,38 @@ impl Session {
         }
     }
 
-    /// A push ends when the shadow is filled: what is there already need not wait for the rest.
+    /// Notes what a pass is to do; a dry run tells it, and that is all.
+    fn plan(
+        &mut self,
+        ashore: &Ashore,
+        changes: &[Change],
+        (n_changes, n_files, content_bytes): (u64, u64, u64),
+    ) {
+        let have = self.sender.destination_tree();
+        if !self.sender.is_dry_run() {
+            self.pass.note_removals(changes, have);
+            self.pass.planned(n_changes, n_files, content_bytes);
+            if n_files > 0 {
+                self.keep_ahead(ashore);
+            }
+            return;
+        }
+        for change in changes {
+            let before = have.and_then(|tree| tree.get(change.path()));
+            for told in told(change, before.map(Before::of)) {
+                ashore.events.event(Event::Planned(told));
+            }
+        }
+        self.pass.only_planned(n_changes);
+    }
+
+    /// A push ends when the shadow is filled: what is there already need not wait for the rest, once the link is
+    /// seen to be slow.
     fn keep_ahead(&self, ashore: &Ashore) {
-        if let (Some(snapshot), Some(tree)) = (&self.snapshot, self.sender.destination_tree()) {
+        if ashore.once
+            && ashore.shadow.is_worth(self.traffic.is_slow())
+            && let (Some(snapshot), Some(tree)) = (&self.snapshot, self.sender.destination_tree())
+        {
             ashore.shadow.keep_ahead(&snapshot.root, tree, &snapshot.source.tree, &ashore.stop);
         }
     }

@@ -1,20 +1,21 @@
 //! Filling the shadow: contents are read from the source, named, squeezed and written.
 
 use super::{Changed, LEVEL};
-use crate::disk::Root;
+use crate::disk::{File, Root};
 use crate::model::{ContentHash, RelPath};
 use crate::net::squeeze::Presser;
-use crate::store::shadow::{Held, PIECE_BYTES, PieceName, Shadow as Shelf};
+use crate::store::shadow::{Held, PIECE_BYTES, PieceName, ROW_BYTES, Shadow as Shelf};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
-/// Pieces that are read, named and written together.
+/// Pieces that are read and named together.
 const RUN_PIECES: usize = 64;
-/// Plain bytes, and number, of small contents that are written together.
-const BATCH_BYTES: usize = 4 << 20;
-const BATCH_CONTENTS: usize = 512;
+/// Plain bytes, and number of contents, that are written together: each commit writes the way to all that it
+/// touched anew, and one for each file wrote seven times what was kept.
+const BATCH_BYTES: usize = 8 << 20;
+const BATCH_CONTENTS: usize = 2048;
 /// What was written is brought to the disk after so many plain bytes: before that its room is not free.
-const SYNC_BYTES: u64 = 64 << 20;
+const SYNC_BYTES: usize = 64 << 20;
 
 /// Whether to end early.
 pub type Stop<'s> = dyn Fn() -> bool + Sync + 's;
@@ -47,67 +48,83 @@ pub(super) struct Keeper<'k> {
     stop: &'k Stop<'k>,
     budget: u64,
     presser: Presser,
-    batch: Vec<(ContentHash, Held)>,
+    buffer: Vec<u8>,
+    /// What is not written yet, plain bytes of it, and what of the budget it leaves.
+    contents: Vec<(ContentHash, Held)>,
+    pieces: BTreeMap<PieceName, Vec<u8>>,
     batch_bytes: usize,
-    unsynced: u64,
+    room: u64,
+    unsynced: usize,
 }
 
 impl<'k> Keeper<'k> {
     pub fn new(shelf: &'k Shelf, (root, stop): (&'k Root, &'k Stop<'k>), budget: u64) -> Self {
-        let presser = Presser::default();
-        Self { shelf, root, stop, budget, presser, batch: Vec::new(), batch_bytes: 0, unsynced: 0 }
+        Self {
+            shelf,
+            root,
+            stop,
+            budget,
+            presser: Presser::default(),
+            buffer: vec![0; RUN_PIECES * PIECE_BYTES],
+            contents: Vec::new(),
+            pieces: BTreeMap::new(),
+            batch_bytes: 0,
+            room: budget.saturating_sub(shelf.bytes()),
+            unsynced: 0,
+        }
     }
 
     /// True when all that it took from the queue is held in the end, and nothing had to be left there.
     pub fn keep_all(&mut self, wants: &Queue) -> bool {
         let mut is_whole = true;
         while let Some(want) = wants.next() {
-            if (self.stop)() || self.shelf.bytes() >= self.budget {
+            if self.must_end() {
                 is_whole = false;
                 break;
             }
-            is_whole &= self.keep_one(&want).unwrap_or(false);
+            is_whole &= self.keep_one(&want).is_some();
         }
         self.flush().is_some() && is_whole
     }
 
+    fn must_end(&self) -> bool {
+        (self.stop)() || self.room == 0
+    }
+
     /// `None`: it is not there any more, is another by now, or could not be kept.
-    fn keep_one(&mut self, want: &Wanted) -> Option<bool> {
+    fn keep_one(&mut self, want: &Wanted) -> Option<()> {
         let file = self.root.open_file(&want.path).ok()?;
         if file.opened().size != want.size {
             return None;
         }
-        if want.size <= PIECE_BYTES as u64 {
-            let mut bytes = vec![0; want.size as usize];
-            let n = file.read_at(&mut bytes, 0).ok()?;
-            if n != bytes.len() || ContentHash::of(&bytes) != want.hash {
-                return None;
-            }
-            self.batch_bytes += bytes.len();
-            self.batch.push((want.hash, Held::Whole(self.presser.squeeze(&bytes, LEVEL))));
-            if self.batch_bytes >= BATCH_BYTES || self.batch.len() >= BATCH_CONTENTS {
-                self.flush()?;
-            }
-            return Some(true);
-        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let held = self.hold(&file, want, &mut buffer);
+        self.buffer = buffer;
+        self.take_room(ROW_BYTES);
+        self.contents.push((want.hash, held?));
+        if self.contents.len() >= BATCH_CONTENTS { self.flush() } else { Some(()) }
+    }
+
+    /// Reads all of a content and squeezes it, if it is still the one that is wanted.
+    fn hold(&mut self, file: &File, want: &Wanted, buffer: &mut [u8]) -> Option<Held> {
         let mut hasher = blake3::Hasher::new();
         let mut list = Vec::new();
-        let mut buffer = vec![0; RUN_PIECES * PIECE_BYTES];
         let mut at = 0;
         while at < want.size {
-            let n = file.read_at(&mut buffer, at).ok()?;
-            if n == 0 || (self.stop)() || self.shelf.bytes() >= self.budget {
+            let n = file.read_at(buffer, at).ok()?;
+            if n == 0 || self.must_end() {
                 return None;
             }
-            hasher.update(&buffer[..n]);
-            self.keep_run(&buffer[..n], &mut list)?;
+            let run = &buffer[..n];
             at += n as u64;
+            hasher.update(run);
+            if want.size <= PIECE_BYTES as u64 && n as u64 == want.size {
+                let frame = (*hasher.finalize().as_bytes() == want.hash.0).then(|| self.squeeze(run))?;
+                return Some(Held::Whole(frame));
+            }
+            self.keep_run(run, &mut list)?;
         }
-        if at != want.size || *hasher.finalize().as_bytes() != want.hash.0 {
-            return None;
-        }
-        self.shelf.put(&[(want.hash, Held::Pieces(list))]).ok()?;
-        Some(true)
+        (at == want.size && *hasher.finalize().as_bytes() == want.hash.0).then_some(Held::Pieces(list))
     }
 
     /// Keeps the pieces of a run that are not held, and adds all of them to the list.
@@ -117,30 +134,39 @@ impl<'k> Keeper<'k> {
         list.extend(named.iter().map(|(name, piece)| (*name, piece.len() as u32)));
         let names: Vec<PieceName> = named.iter().map(|(name, _)| *name).collect();
         let missing: HashSet<PieceName> = self.shelf.missing(&names).into_iter().collect();
-        let mut fresh: BTreeMap<PieceName, Vec<u8>> = BTreeMap::new();
         for (name, piece) in named.iter().filter(|(name, _)| missing.contains(name)) {
-            fresh.entry(*name).or_insert_with(|| self.presser.squeeze(piece, LEVEL));
+            if !self.pieces.contains_key(name) {
+                let frame = self.squeeze(piece);
+                self.pieces.insert(*name, frame);
+            }
         }
-        let fresh: Vec<(PieceName, Vec<u8>)> = fresh.into_iter().collect();
-        if !fresh.is_empty() {
-            self.shelf.put_pieces(&fresh).ok()?;
-        }
-        self.unsynced += fresh.iter().map(|(_, frame)| frame.len() as u64).sum::<u64>();
-        self.sync_now_and_then()
+        if self.batch_bytes >= BATCH_BYTES { self.flush() } else { Some(()) }
     }
 
+    fn squeeze(&mut self, plain: &[u8]) -> Vec<u8> {
+        let frame = self.presser.squeeze(plain, LEVEL);
+        self.batch_bytes += plain.len();
+        self.take_room(frame.len() as u64);
+        frame
+    }
+
+    fn take_room(&mut self, n_bytes: u64) {
+        self.room = self.room.saturating_sub(n_bytes);
+    }
+
+    /// Writes what came together: pieces first, then contents, which may use them.
     fn flush(&mut self) -> Option<()> {
-        self.batch_bytes = 0;
-        let batch = std::mem::take(&mut self.batch);
-        if batch.is_empty() {
-            return Some(());
+        self.unsynced += std::mem::take(&mut self.batch_bytes);
+        let pieces: Vec<(PieceName, Vec<u8>)> = std::mem::take(&mut self.pieces).into_iter().collect();
+        let mut contents = std::mem::take(&mut self.contents);
+        contents.sort_unstable_by_key(|(hash, _)| hash.0);
+        if !pieces.is_empty() {
+            self.shelf.put_pieces(&pieces).ok()?;
         }
-        self.unsynced += BATCH_BYTES as u64;
-        self.shelf.put(&batch).ok()?;
-        self.sync_now_and_then()
-    }
-
-    fn sync_now_and_then(&mut self) -> Option<()> {
+        if !contents.is_empty() {
+            self.shelf.put(&contents).ok()?;
+        }
+        self.room = self.budget.saturating_sub(self.shelf.bytes());
         if self.unsynced < SYNC_BYTES {
             return Some(());
         }
