@@ -36,6 +36,10 @@ fn end_of(end: End, ashore: &Ashore) -> Result<Outcome, String> {
             ashore.events.event(Event::Error { text: format!("the source cannot be read: {failure}") });
             Ok(Outcome::Failed)
         }
+        End::Nested(text) => {
+            ashore.events.event(Event::Error { text });
+            Ok(Outcome::Failed)
+        }
         End::Refused { text, code: RefuseCode::Busy } => {
             if ashore.once {
                 ashore.events.event(Event::Error { text: format!("the destination is {text}") });

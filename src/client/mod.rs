@@ -14,6 +14,7 @@ mod ending;
 pub mod event;
 mod learn;
 mod memory;
+mod nested;
 pub mod options;
 mod origin;
 mod pass;
@@ -112,7 +113,7 @@ async fn sync(
     ready: Ready,
     events: &'static Recorder,
 ) -> Result<Result<Outcome, Replaced>, Fatal> {
-    let Ready { scope, places, root, way, is_confined } = ready;
+    let Ready { scope, places, root, above, way, is_confined } = ready;
     let known = open_cache(&options, &root, &places, events)?;
     let (stopper, stop) = watch::channel(false);
     tokio::spawn(stop_on_signal(stopper, events));
@@ -130,6 +131,7 @@ async fn sync(
         known,
         shadow,
         source,
+        above,
         places,
         events,
         stop,

@@ -3,6 +3,7 @@
 use super::connect::Way;
 use super::event::{Event, Outcome, Report};
 use super::memory::state_folder;
+use super::nested::Above;
 use super::options::{ClientOptions, Destination};
 use crate::disk::Root;
 use crate::net::Places;
@@ -15,6 +16,7 @@ pub(super) struct Ready {
     pub scope: Scope,
     pub places: Places,
     pub root: Arc<Root>,
+    pub above: Above,
     pub way: Way,
     pub is_confined: bool,
 }
@@ -42,6 +44,7 @@ pub(super) fn prepare(
             return Err(Fatal { outcome: Outcome::Failed, text });
         }
     };
+    let above = Above::of(root.path());
     let way = Way::open(options, &places, events)?;
     places.make_state();
     let mut allowed = confine::usual();
@@ -69,5 +72,5 @@ pub(super) fn prepare(
             false
         }
     };
-    Ok(Some(Ready { scope, places, root, way, is_confined }))
+    Ok(Some(Ready { scope, places, root, above, way, is_confined }))
 }

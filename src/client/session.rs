@@ -8,6 +8,7 @@ use super::batches::{Batch, BatchRead, Readers};
 use super::connect::{Carrier, Connection};
 use super::deltas::{Beside, Delta, DeltaNews};
 use super::event::{Event, Report};
+use super::nested::Above;
 use super::pass::Pass;
 use super::shadow::Shadow;
 use super::source::{Failure, Snapshot, SourceThread};
@@ -40,6 +41,7 @@ pub struct Ashore {
     pub known: Arc<KnownContents>,
     pub shadow: Arc<Shadow>,
     pub source: SourceThread,
+    pub above: Above,
     pub places: Places,
     pub events: &'static dyn Report,
     pub stop: watch::Receiver<bool>,
@@ -78,6 +80,8 @@ pub enum End {
     Broken(String),
     /// The receiver does not keep to the protocol: coming again would bring the same.
     Breach(String),
+    /// Source and destination lie inside each other.
+    Nested(String),
     /// The source cannot be read.
     Source(Failure),
 }
@@ -123,6 +127,8 @@ pub async fn send(ashore: &mut Ashore, sender: Sender, connection: Connection) -
         unsaved: None,
         saved_at: Instant::now(),
         ended: None,
+        root_id: None,
+        nested: None,
         ending: None,
         reached: Reached::default(),
         hashing_since: None,
@@ -181,6 +187,8 @@ struct Session {
     unsaved: Option<(RootId, Tree)>,
     saved_at: Instant,
     ended: Option<(String, Option<RefuseCode>)>,
+    root_id: Option<RootId>,
+    nested: Option<String>,
     ending: Option<Ending>,
     reached: Reached,
     hashing_since: Option<Instant>,
@@ -209,6 +217,9 @@ impl Session {
             self.take_turns(ashore);
             if let Some((text, refused)) = self.ended.take() {
                 return refused.map_or(End::Broken(text.clone()), |code| End::Refused { text, code });
+            }
+            if let Some(text) = self.nested.take() {
+                return End::Nested(text);
             }
             if let Some(ending) = self.ending.take().filter(|_| ashore.once) {
                 return End::Passed(ending);
@@ -241,6 +252,9 @@ impl Session {
                     let snapshot = ashore.source.snapshots.borrow_and_update().clone();
                     if let Some(snapshot) = snapshot {
                         self.snapshot = Some(snapshot.clone());
+                        if self.refuses(ashore) {
+                            continue;
+                        }
                         self.is_unsynced = true;
                         let now_ms = self.now_ms();
                         self.sender.source(snapshot.source.clone(), now_ms);
@@ -301,6 +315,10 @@ impl Session {
                     self.sender.said(now_ms);
                 }
                 Action::LoadAcknowledged { root_id } => {
+                    self.root_id = Some(root_id);
+                    if self.refuses(ashore) {
+                        return;
+                    }
                     let tree = self.load(ashore, &root_id);
                     let now_ms = self.now_ms();
                     self.sender.acknowledged(tree, now_ms);
@@ -340,6 +358,14 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Whether source and destination lie inside each other: nothing is compared or sent then.
+    fn refuses(&mut self, ashore: &Ashore) -> bool {
+        if let (Some(id), Some(snapshot)) = (&self.root_id, &self.snapshot) {
+            self.nested = ashore.above.refusal(id, snapshot);
+        }
+        self.nested.is_some()
     }
 
     /// The source's root: the machine reads nothing before it was given a snapshot.

@@ -15,6 +15,7 @@ use crate::disk::{DirId, Findings, Root, What};
 use crate::model::{RelPath, Tree};
 use crate::plan::scope::Scope;
 use crate::plan::settle::{Batch, Settle};
+use crate::proto::message::RootId;
 use crate::proto::sender;
 use crate::server::contents::KnownContents;
 use crate::watch::{Signal, Signals, Watch};
@@ -39,6 +40,8 @@ pub struct Snapshot {
     pub root: Arc<Root>,
     pub source: sender::Source,
     pub scanned: Scanned,
+    /// Directories that are destinations, with their ids.
+    pub destinations: Vec<(RelPath, RootId)>,
 }
 
 /// Why there are no more snapshots.
@@ -251,6 +254,8 @@ impl Keeper {
         };
         self.findings.unreadable.retain(|unreadable| !is_old(&unreadable.path, unreadable.what));
         self.findings.unstable.retain(|path| !listed.contains(&path.parent()));
+        self.findings.destinations.retain(|(path, _)| !listed.contains(path));
+        self.findings.destinations.extend(found.destinations.iter().cloned());
         for unreadable in &found.unreadable {
             if !self.findings.unreadable.contains(unreadable) {
                 tell_skipped(unreadable, self.events);
@@ -291,7 +296,8 @@ impl Keeper {
             self.events.event(Event::Scanned(scanned));
             self.findings.unreadable.iter().for_each(|unreadable| tell_skipped(unreadable, self.events));
         }
-        let snapshot = Snapshot { root: self.root.clone(), source, scanned };
+        let destinations = self.findings.destinations.clone();
+        let snapshot = Snapshot { root: self.root.clone(), source, scanned, destinations };
         self.publish.send_replace(Some(Arc::new(snapshot)));
     }
 

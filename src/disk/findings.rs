@@ -116,6 +116,8 @@ pub struct Findings {
     pub n_special: u64,
     /// Whether a folder `.strait` stands at the root; it is never part of the tree.
     pub has_own_folder: bool,
+    /// Directories below the root that hold the folder of a destination, with its id.
+    pub destinations: Vec<(RelPath, [u8; 16])>,
     pub unreadable: Vec<Unreadable>,
     /// Files that kept changing while they were read; left out of the tree.
     pub unstable: Vec<RelPath>,
@@ -170,6 +172,7 @@ impl Findings {
         self.n_excluded += other.n_excluded;
         self.n_special += other.n_special;
         self.has_own_folder |= other.has_own_folder;
+        self.destinations.extend(other.destinations);
         self.unreadable.extend(other.unreadable);
         self.unstable.extend(other.unstable);
         self.pending.extend(other.pending);

@@ -1,6 +1,7 @@
 //! Listing one directory: its names, the stat of each, and what the scope says of them.
 
 use super::findings::{Findings, Hashing, Inode, Linked, Options, Special, Unreadable, Verdict, What};
+use super::own::id_in;
 use super::resolve::is_dot;
 use super::root::Root;
 use super::stat::{DirId, FileType, Stat};
@@ -104,6 +105,11 @@ impl Lister<'_> {
         if parent.is_root() && bytes == OWN_FOLDER {
             listed.findings.has_own_folder = true;
             return;
+        }
+        if bytes == OWN_FOLDER
+            && let Some(id) = id_in(dir)
+        {
+            listed.findings.destinations.push((parent.clone(), id));
         }
         let named = Name::parse(bytes).and_then(|name| Ok((parent.join(&name)?, name)));
         let (path, name) = match named {

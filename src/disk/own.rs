@@ -207,6 +207,12 @@ pub fn id_of(root: &Root) -> Result<Option<[u8; 16]>, OwnFolderError> {
     read_id(&sys::openat(&root.dir, OWN_FOLDER, LIST_DIR, Mode::empty()).map_err(fail)?)
 }
 
+/// The id of the destination that a directory is, if that can be told.
+pub(super) fn id_in(dir: &OwnedFd) -> Option<[u8; 16]> {
+    let own = sys::openat(dir, OWN_FOLDER, LIST_DIR, Mode::empty()).ok()?;
+    read_id(&own).ok()?
+}
+
 /// Whether `root` holds the folder of a destination that has no id yet: nothing but what is made before it.
 pub(super) fn is_begun_destination(root: &Root) -> rustix::io::Result<bool> {
     let open = |parent: &OwnedFd, name: &[u8]| sys::openat(parent, name, LIST_DIR, Mode::empty());

@@ -45,6 +45,43 @@ fn source_and_destination_must_lie_apart() {
     assert_eq!(listed_names(&world.src), ["sub"]);
 }
 
+// Over a connection neither side sees the other's paths: the file was moved out of the source, and the source removed.
+#[test]
+fn they_must_lie_apart_also_where_they_meet_over_a_connection() {
+    let world = World::new();
+    let outer = write(world.at("outer/inner/file"), "precious").parent().expect("a parent").to_owned();
+    let top = world.at("outer");
+    let server = world.me.serve(&top, &["--adopt"]);
+    let before = listed(&outer);
+    for (src, says) in [(&outer, "lies inside the destination"), (&top, "is the destination")] {
+        let ran = world.me.push(src, server.port, &["-a"]);
+        ran.ended_with(1).says(says).says("apart");
+        assert_eq!(listed(&outer), before, "the source is as it was");
+        world.me.watch(src, server.port, &[]).ended().ended_with(1).says(says);
+    }
+    server.stop().ended_with(0);
+    let around = write(world.at("around/file"), "a").parent().expect("a parent").to_owned();
+    let server = world.me.serve(&around.join("dest"), &[]);
+    for words in [&["-a"][..], &[]] {
+        let ran = world.me.push(&around, server.port, words);
+        ran.ended_with(1).says("holds the destination").says("around/dest/.strait");
+    }
+    world.me.watch(&around, server.port, &[]).ended().ended_with(1).says("holds the destination");
+    assert_eq!(listed_names(&world.at("around/dest")), [".strait"]);
+    world.me.push(&around, server.port, &["--exclude", "/dest"]).ended_with(0);
+}
+
+#[test]
+fn a_destination_that_comes_into_the_source_ends_a_watch() {
+    let world = World::new();
+    write(world.src.join("file"), "a");
+    let server = world.serve(&[]);
+    let watch = world.me.watch(&world.src, server.port, &[]);
+    watch.wait_for_event("pass_done");
+    mv(&world.dst, world.src.join("moved"));
+    watch.ended().ended_with(1).says("holds the destination");
+}
+
 #[test]
 fn unreadable_entries_are_named_and_the_rest_is_sent() {
     let world = World::new();

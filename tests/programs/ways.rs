@@ -224,3 +224,16 @@ fn another_version_of_a_client_is_refused_by_the_server() {
     assert!(said.contains("version 9"), "{said}");
     assert!(output.stdout.starts_with(b"strait\x01\x00"), "{:?}", output.stdout);
 }
+
+#[test]
+fn a_source_inside_the_destination_over_ssh_is_left_alone() {
+    let world = World::new();
+    let inner = write(world.at("outer/inner/file"), "precious").parent().expect("a parent").to_owned();
+    let before = listed(&inner);
+    for _ in 0..2 {
+        let far = format!("far:{}", text(&world.at("outer")));
+        let ran = over_ssh(&world, &["push", text(&inner), &far, "--adopt"]);
+        ran.ended_with(1).says("lies inside the destination");
+        assert_eq!(listed(&inner), before);
+    }
+}
