@@ -72,7 +72,7 @@ impl Fatal {
 /// Serves a destination until told to stop, and says what happens.
 pub fn run(options: ServerOptions, events: &'static dyn Report) -> Outcome {
     let outcome = prepare(&options, events)
-        .and_then(|(shore, keys)| in_runtime(serve(options, shore, keys, events)))
+        .and_then(|(shore, entrance)| in_runtime(serve(shore, entrance, events)))
         .and_then(|ended| ended);
     outcome.unwrap_or_else(|fatal| {
         events.event(Event::Error { text: fatal.text });
@@ -89,43 +89,59 @@ pub(crate) fn in_runtime<T>(work: impl Future<Output = T>) -> Result<T, Fatal> {
     Ok(done)
 }
 
-/// This user's places and key; there are none for one client over standard input and output.
-type Keys = (Places, Identity);
+/// What clients meet: this side's key, the keys that are let in, and the port. There is none for one client over
+/// standard input and output.
+struct Entrance {
+    places: Places,
+    identity: Identity,
+    authorized: Vec<PublicKey>,
+    listener: std::net::TcpListener,
+}
+
+impl Entrance {
+    fn open(options: &ServerOptions) -> Result<Self, Fatal> {
+        let failed = |error: &dyn std::error::Error| Fatal::new(Outcome::Failed, error);
+        let authorized = options.authorize.iter().map(|text| {
+            let bad = |error| Fatal { outcome: Outcome::Usage, text: format!("--authorize {text}: {error}") };
+            text.parse().map_err(bad)
+        });
+        let authorized = authorized.collect::<Result<_, _>>()?;
+        let places = Places::from_environment().map_err(|error| failed(&error))?;
+        let identity =
+            Identity::load(options.identity.as_deref(), &places).map_err(|error| failed(&error))?;
+        Ok(Self { places, identity, authorized, listener: bind(options)? })
+    }
+}
 
 /// Opens what has to be there, then gives up the right to anything else.
+///
+/// The destination comes last: a start that fails has not emptied, adopted or made it.
 fn prepare(
     options: &ServerOptions,
     events: &'static dyn Report,
-) -> Result<(Arc<Shore>, Option<Keys>), Fatal> {
+) -> Result<(Arc<Shore>, Option<Entrance>), Fatal> {
+    let entrance = (!options.stdio).then(|| Entrance::open(options)).transpose()?;
     let shore =
         open_shore(&options.dest, options.found, options.making, options.state.as_deref(), None, events)?;
     let mut allowed = confine::usual();
     allowed.write.push(shore.path.clone());
     allowed.write.extend(options.state.clone());
-    let failed = |error: &dyn std::error::Error| Fatal::new(Outcome::Failed, error);
-    let mut keys = None;
-    if !options.stdio {
-        let places = Places::from_environment().map_err(|error| failed(&error))?;
-        let identity =
-            Identity::load(options.identity.as_deref(), &places).map_err(|error| failed(&error))?;
-        confine::add_keys(&mut allowed, &places, options.identity.as_deref());
-        confine::add_names(&mut allowed, &options.host);
-        keys = Some((places, identity));
-        shore.mark().map_err(|error| failed(&error))?;
+    if let Some(entrance) = &entrance {
+        confine::add_keys(&mut allowed, &entrance.places, options.identity.as_deref());
+        shore.mark().map_err(|error| Fatal::new(Outcome::Failed, &error))?;
     }
     confine::confine(&allowed, events);
     Trash::start(&shore);
-    Ok((shore, keys))
+    Ok((shore, entrance))
 }
 
 async fn serve(
-    options: ServerOptions,
     shore: Arc<Shore>,
-    keys: Option<Keys>,
+    entrance: Option<Entrance>,
     events: &'static dyn Report,
 ) -> Result<Outcome, Fatal> {
     let (stopper, stop) = watch::channel(false);
-    let Some((places, identity)) = keys else {
+    let Some(Entrance { places, identity, authorized, listener }) = entrance else {
         let events: &'static dyn Report = Box::leak(Box::new(FarEnd(events)));
         let harbour =
             Harbour { shore, lease: Lease::default(), warm: Warm::none(), events, stop, lost: Notify::new() };
@@ -141,14 +157,10 @@ async fn serve(
     };
     let failed = |error: &dyn std::error::Error| Fatal::new(Outcome::Failed, error);
     let mut door = Door::new(places.clone(), identity.public_key(), &shore.root_id());
-    for text in &options.authorize {
-        let key: PublicKey = text.parse().map_err(|error| Fatal {
-            outcome: Outcome::Usage,
-            text: format!("--authorize {text}: {error}"),
-        })?;
+    for key in authorized {
         door.clients().add(key, "by --authorize").map_err(|error| failed(&error))?;
     }
-    let listener = bind(&options).await?;
+    let listener = TcpListener::from_std(listener).map_err(|error| failed(&error))?;
     let address = listener.local_addr().map_err(|error| failed(&error))?;
     let endpoint = Endpoint::announce(&places, identity.public_key(), address);
     if let Err(error) = &endpoint {
@@ -276,8 +288,10 @@ impl Report for Silent {
     fn event(&self, _event: Event) {}
 }
 
-async fn bind(options: &ServerOptions) -> Result<TcpListener, Fatal> {
-    TcpListener::bind((options.host.as_str(), options.port)).await.map_err(|error| {
+fn bind(options: &ServerOptions) -> Result<std::net::TcpListener, Fatal> {
+    let listener = std::net::TcpListener::bind((options.host.as_str(), options.port));
+    let listener = listener.and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
+    listener.map_err(|error| {
         let next = match error.kind() {
             std::io::ErrorKind::AddrInUse => "another program listens there; choose another --port",
             std::io::ErrorKind::AddrNotAvailable => "this machine has no such address; choose another --host",

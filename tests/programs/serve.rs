@@ -2,6 +2,7 @@
 
 use crate::common::tree::*;
 use crate::common::{Running, World, assert_same, listed_names, text, wait_until};
+use std::net::TcpListener;
 use std::path::Path;
 
 #[test]
@@ -58,6 +59,38 @@ fn clean_empties_it_first() {
     let server = world.serve(&["--clean"]);
     assert_eq!(listed_names(&world.dst), [".strait"]);
     world.push_in_step(&server, &[]);
+}
+
+// It was emptied, marked or made before the key was read and the port was bound.
+#[test]
+fn a_start_that_fails_leaves_the_destination_as_it_was() {
+    let world = World::new();
+    write(world.dst.join("precious"), "x");
+    let busy = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = busy.local_addr().expect("an address").port().to_string();
+    let lost = world.at("no/such/key");
+    let failing = [
+        (["--port", &port], 1),
+        (["--host", "192.0.2.1"], 1),
+        (["--identity", text(&lost)], 1),
+        (["--authorize", "rubbish"], 2),
+    ];
+    let before = listed(&world.dst);
+    for (words, code) in failing {
+        for found in ["--clean", "--adopt"] {
+            let mut all = vec!["serve", text(&world.dst), found];
+            all.extend(words);
+            if words[0] != "--port" {
+                all.extend(["--port", "0"]);
+            }
+            world.me.run(&all).ended_with(code);
+            assert_eq!(listed(&world.dst), before, "{words:?} {found}");
+        }
+        let missing = world.at("missing");
+        let host = if words[0] == "--port" { vec![] } else { vec!["--port", "0"] };
+        world.me.run(&[&["serve", text(&missing)], &words[..], &host].concat()).ended_with(code);
+        assert!(!missing.exists(), "{words:?}");
+    }
 }
 
 #[test]
