@@ -154,10 +154,10 @@ enum Verb {
     #[command(after_help = EXIT_CODES)]
     Key(Key),
     /// Look at what was removed from a destination, bring it back, or empty it
-    #[command(subcommand)]
+    #[command(subcommand, after_help = EXIT_CODES)]
     Trash(Trash),
     /// List the clients that a destination lets in, or remove one
-    #[command(subcommand)]
+    #[command(subcommand, after_help = EXIT_CODES)]
     Authorized(Authorised),
 }
 

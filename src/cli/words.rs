@@ -130,6 +130,7 @@ pub fn parse_rate(word: &str) -> Result<u64, String> {
     let number: f64 =
         number.parse().map_err(|_| "write a number and a unit, for example 500K or 2M".to_string())?;
     let unit_bytes: f64 = match unit.trim_end_matches("/s").to_ascii_lowercase().as_str() {
+        "" if number == 0.0 => 1.0,
         "" => return Err(format!("say the unit: {word}K for KiB a second, {word}B for bytes a second")),
         "b" => 1.0,
         "k" | "kib" => 1024.0,

@@ -42,7 +42,9 @@ fn end_of(end: End, ashore: &Ashore) -> Result<Outcome, String> {
         }
         End::Refused { text, code: RefuseCode::Busy } => {
             if ashore.once {
-                ashore.events.event(Event::Error { text: format!("the destination is {text}") });
+                ashore.events.event(Event::Error {
+                    text: format!("the destination is {text}; wait for that one to end, or stop it"),
+                });
                 return Ok(Outcome::NoConnection);
             }
             Err(text)

@@ -35,8 +35,8 @@ pub fn tell_notes(findings: &Findings, n_attributes: u64, events: &dyn Report) {
     );
     note(
         n_attributes,
-        "file has extended attributes or an ACL; these are not kept",
-        "files have extended attributes or ACLs; these are not kept",
+        "entry has extended attributes or an ACL; these are not kept",
+        "entries have extended attributes or ACLs; these are not kept",
     );
     if findings.has_own_folder {
         events.event(Event::Note { text: "the folder .strait of the source is left out".into() });

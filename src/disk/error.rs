@@ -19,7 +19,7 @@ pub enum DestinationError {
     NoInodes { path: String },
     #[error("the quota is used up at {path}")]
     Quota { path: String },
-    #[error("the file system is read-only at {path}")]
+    #[error("the file system is read-only at {path}; mount it so that it can be written, or choose another")]
     ReadOnly { path: String },
     #[error("a directory above {path} is missing")]
     NoParent { path: String },

@@ -5,7 +5,7 @@ use super::stat::Stat;
 use rustix::fs::{self as sys, SeekFrom};
 use rustix::io::Errno;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 /// Bytes read at once, where a sink works on them with all cores, and where it passes them by: these are to be in a
@@ -20,8 +20,8 @@ pub struct File {
     opened: Stat,
 }
 
-impl std::os::fd::AsFd for File {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+impl AsFd for File {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
 }
@@ -48,12 +48,7 @@ impl File {
 
     /// Whether it has extended attributes of its users, or an ACL.
     pub(super) fn has_attributes(&self) -> bool {
-        let mut names = [0u8; 1024];
-        match sys::flistxattr(self, &mut names) {
-            Ok(n_bytes) => names[..n_bytes].split(|&byte| byte == 0).any(is_users),
-            // More names than fit: some of them are the users'.
-            Err(errno) => errno == Errno::RANGE,
-        }
+        has_attributes(self)
     }
 
     /// Its stat now.
@@ -139,6 +134,16 @@ impl File {
             }
         }
         Ok(at)
+    }
+}
+
+/// Whether an open file or directory has extended attributes of its users, or an ACL.
+pub(super) fn has_attributes(open: impl AsFd) -> bool {
+    let mut names = [0u8; 1024];
+    match sys::flistxattr(open, &mut names) {
+        Ok(n_bytes) => names[..n_bytes].split(|&byte| byte == 0).any(is_users),
+        // More names than fit: some of them are the users'.
+        Err(errno) => errno == Errno::RANGE,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Listing one directory: its names, the stat of each, and what the scope says of them.
 
+use super::file::has_attributes;
 use super::findings::{Findings, Hashing, Inode, Linked, Options, Special, Unreadable, Verdict, What};
 use super::own::id_in;
 use super::resolve::is_dot;
@@ -80,6 +81,8 @@ impl Lister<'_> {
             findings: Findings::default(),
         };
         self.read_names(path, &dir, &mut listed);
+        let has_attributes = u64::from(has_attributes(&dir));
+        self.options.progress.with_attributes.fetch_add(has_attributes, Ordering::Relaxed);
         self.options.progress.entries.fetch_add(listed.entries.len() as u64, Ordering::Relaxed);
         Ok(listed)
     }

@@ -4,7 +4,6 @@
 //! own pacing is not used: measured, it lets bursts through that double a low rate.
 
 use std::num::NonZeroU64;
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 /// What may be caught up after a timer that fired late or a pause, as time at the full rate.
@@ -21,14 +20,6 @@ const CHUNK_BYTES: usize = 16 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate(NonZeroU64);
 
-/// A text is not a rate. Class: fatal (the command line is wrong).
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error(
-    "{0:?} is not a rate; write KiB in a second as a plain number (`512`), or a number with a suffix: \
-         `512k`, `1.5m`, `2MiB` (powers of 1024), `2MB` (powers of 1000), `900b` (bytes); `0` is no limit"
-)]
-pub struct RateError(String);
-
 impl Rate {
     /// A rate in bytes a second; `None` for zero.
     pub fn new(bytes_per_second: u64) -> Option<Self> {
@@ -38,44 +29,6 @@ impl Rate {
     /// Bytes in a second.
     pub fn bytes_per_second(self) -> u64 {
         self.0.get()
-    }
-
-    /// Parses what `--bwlimit` takes, as rsync users expect: a plain number is KiB a second;
-    /// suffixes `k`, `m`, `g`, `t` (also with `iB`) are powers of 1024, with `B` powers of 1000, `b` alone
-    /// is bytes; fractions are allowed; case does not matter. Zero is `None`: no limit.
-    ///
-    /// # Errors
-    /// [`RateError`] for anything else, and for more than a TiB a second.
-    pub fn parse(text: &str) -> Result<Option<Self>, RateError> {
-        let error = || RateError(text.to_string());
-        let trimmed = text.trim();
-        let digits = trimmed.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
-        let (number, suffix) = trimmed.split_at(digits);
-        let unit = unit_bytes(&suffix.trim().to_ascii_lowercase()).ok_or_else(error)?;
-        let number = f64::from_str(number).map_err(|_| error())?;
-        let bytes = (number * unit).round();
-        if !(0.0..=1024f64.powi(4)).contains(&bytes) {
-            return Err(error());
-        }
-        // A rate too small to be seen is not the same as none.
-        if bytes == 0.0 && number > 0.0 {
-            return Err(error());
-        }
-        Ok(Self::new(bytes as u64))
-    }
-}
-
-fn unit_bytes(suffix: &str) -> Option<f64> {
-    match suffix {
-        "b" => return Some(1.0),
-        "" => return Some(1024.0),
-        _ => {}
-    }
-    let power = "kmgt".find(suffix.chars().next()?)? as i32 + 1;
-    match &suffix[1..] {
-        "" | "ib" => Some(1024f64.powi(power)),
-        "b" => Some(1000f64.powi(power)),
-        _ => None,
     }
 }
 
@@ -119,33 +72,6 @@ fn wire_bytes(bytes: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn parsed(text: &str) -> Option<u64> {
-        Rate::parse(text).unwrap().map(Rate::bytes_per_second)
-    }
-
-    #[test]
-    fn rates_are_written_as_for_rsync() {
-        assert_eq!(parsed("512"), Some(512 * 1024));
-        assert_eq!(parsed("512k"), Some(512 * 1024));
-        assert_eq!(parsed("2M"), Some(2 << 20));
-        assert_eq!(parsed("1.5MiB"), Some(3 << 19));
-        assert_eq!(parsed("1.5m"), Some(3 << 19));
-        assert_eq!(parsed("2MB"), Some(2_000_000));
-        assert_eq!(parsed("900b"), Some(900));
-        assert_eq!(parsed("0.5"), Some(512));
-        assert_eq!(parsed("0"), None);
-    }
-
-    #[test]
-    fn what_is_no_rate_is_refused_with_examples() {
-        for text in
-            ["", "fast", "-1", "1x", "1kk", "k", "1e9", "9999999999t", "0.00001b", "1..2", "inf", "1é"]
-        {
-            let error = Rate::parse(text).unwrap_err();
-            assert!(error.to_string().contains("512k"), "{text}");
-        }
-    }
 
     /// Sends for ten seconds as the writer does; gives (time, wire bytes) of each chunk.
     fn simulate(rate: u64, timer_is_late_by: Duration) -> Vec<(Duration, u64)> {

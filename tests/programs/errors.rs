@@ -280,7 +280,7 @@ fn option_values_that_make_no_sense_are_refused_before_anything_happens() {
 #[test]
 fn the_exit_codes_are_in_the_help() {
     let world = World::new();
-    for verb in ["serve", "watch", "push", "key"] {
+    for verb in ["serve", "watch", "push", "key", "status", "trash", "authorized"] {
         let ran = world.me.run(&[verb, "--help"]);
         ran.ended_with(0).says("Exit codes:").says("5  not authorised").says("6  no connection");
         assert!(ran.err.is_empty());

@@ -1,7 +1,7 @@
 //! What the options of `push` change.
 
 use crate::common::tree::*;
-use crate::common::{World, assert_same, text};
+use crate::common::{World, assert_same, is_root, text};
 use std::time::Instant;
 
 #[test]
@@ -213,6 +213,17 @@ fn what_is_not_carried_over_is_said_once_and_counted() {
     chmod(world.src.join("sticky"), 0o1644);
     let fifo = std::process::Command::new("mkfifo").arg(world.src.join("fifo")).status();
     assert!(fifo.is_ok_and(|status| status.success()));
+    let mut words = vec!["2 files have more than one name", "1 entry has setuid, setgid or sticky bits"];
+    let (file, dir) = (write(world.src.join("marked"), "x"), mkdir(world.src.join("directory")));
+    let mark = |path| rustix::fs::setxattr(path, "user.mark", b"1", rustix::fs::XattrFlags::empty());
+    match (mark(&file), mark(&dir)) {
+        (Ok(()), Ok(())) => words.push("2 entries have extended attributes or ACLs"),
+        _ => println!("extended attributes are not kept here"),
+    }
+    if is_root() {
+        std::os::unix::fs::chown(world.src.join("sticky"), Some(12_345), None).expect("another owner");
+        words.push("1 entry belongs to another owner");
+    }
     let server = world.serve(&[]);
     let watch = world.me.watch(&world.src, server.port, &[]);
     let first = watch.wait_for_event("pass_done");
@@ -223,7 +234,7 @@ fn what_is_not_carried_over_is_said_once_and_counted() {
     let ran = watch.interrupt();
     ran.ended_with(0);
     let notes: Vec<String> = ran.events("note").iter().map(|note| note["text"].to_string()).collect();
-    for words in ["2 files have more than one name", "1 entry has setuid, setgid or sticky bits"] {
+    for words in words {
         assert_eq!(notes.iter().filter(|note| note.contains(words)).count(), 1, "{words}: {notes:?}");
     }
 }
