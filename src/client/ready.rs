@@ -6,9 +6,11 @@ use super::memory::state_folder;
 use super::nested::Above;
 use super::options::{ClientOptions, Destination};
 use crate::disk::Root;
+use crate::disk::sandbox::Allowed;
 use crate::net::Places;
 use crate::plan::scope::Scope;
-use crate::server::{Fatal, confine};
+use crate::server::{Fatal, LocalReceiver, confine};
+use std::path::Path;
 use std::sync::Arc;
 
 /// What was opened before this thread was confined.
@@ -47,30 +49,47 @@ pub(super) fn prepare(
     let above = Above::of(root.path());
     let way = Way::open(options, &places, events)?;
     places.make_state();
-    let mut allowed = confine::usual();
-    allowed.read.push(root.path().to_owned());
-    allowed.write.push(places.state.clone());
-    let is_confined = match &way {
+    let local = match &way {
+        Way::Local(receiver) => Some(receiver),
         Way::Server { .. } => {
-            let Destination::Server { host, port } = &options.destination else {
-                unreachable!("it is a server")
-            };
-            confine::add_keys(&mut allowed, &places, options.identity.as_deref());
-            confine::add_names(&mut allowed, host);
-            allowed.connect.push(*port);
-            confine::confine(&allowed, events)
+            confine::make_key_folders(&places);
+            None
         }
-        Way::Local(receiver) => {
-            allowed.write.push(receiver.path().to_owned());
-            let is_confined = confine::confine(&allowed, events);
-            receiver.tend();
-            is_confined
-        }
-        Way::Ssh { .. } => {
+        Way::Ssh { .. } => None,
+    };
+    let kept = kept(root.path(), options, &places, local.map(LocalReceiver::path));
+    let is_confined = match kept {
+        Some(kept) => confine::confine(&kept, events),
+        None => {
             let text = "this side is not sandboxed, as ssh would be with it; the far side is where it can be";
             events.event(Event::Note { text: text.into() });
             false
         }
     };
+    if let Some(receiver) = local {
+        receiver.tend();
+    }
     Ok(Some(Ready { scope, places, root, above, way, is_confined }))
 }
+
+/// What a sender keeps: its source, its caches, and the way to the destination; `local` is where a receiver in
+/// this process writes. `None`: it goes over ssh, which would be confined with it.
+fn kept(source: &Path, options: &ClientOptions, places: &Places, local: Option<&Path>) -> Option<Allowed> {
+    let mut allowed = confine::usual();
+    allowed.read.push(source.to_owned());
+    allowed.write.push(places.state.clone());
+    match &options.destination {
+        Destination::Server { host, port } => {
+            confine::add_keys(&mut allowed, places, options.identity.as_deref());
+            confine::add_names(&mut allowed, host);
+            allowed.connect.push(*port);
+        }
+        Destination::Local(_) => allowed.write.extend(local.map(ToOwned::to_owned)),
+        Destination::Ssh { .. } => return None,
+    }
+    Some(allowed)
+}
+
+#[cfg(test)]
+#[path = "ready_tests.rs"]
+mod tests;

@@ -53,15 +53,12 @@ impl Allowed {
         if renames.is_err() {
             return Ok(Confined::Not("this kernel has no Landlock that can be used (Linux 5.19 has)".into()));
         }
-        let all = AccessFs::from_all(NEWEST);
-        let never = AccessFs::Execute;
-        let read = make_bitflags!(AccessFs::{ReadFile | ReadDir});
         let mut rules = Ruleset::default()
-            .handle_access(all)?
+            .handle_access(AccessFs::from_all(NEWEST))?
             .handle_access(AccessNet::ConnectTcp)?
             .scope(Scope::from_all(NEWEST))?
             .create()?;
-        for (paths, access) in [(&self.read, read), (&self.write, all & !never)] {
+        for (paths, access) in [(&self.read, reading()), (&self.write, writing())] {
             for path in paths {
                 if let Ok(fd) = PathFd::new(path) {
                     rules = rules.add_rule(PathBeneath::new(fd, fitting(path, access)))?;
@@ -79,6 +76,14 @@ impl Allowed {
             _ => Confined::FilesOnly,
         })
     }
+}
+
+fn reading() -> BitFlags<AccessFs> {
+    make_bitflags!(AccessFs::{ReadFile | ReadDir})
+}
+
+fn writing() -> BitFlags<AccessFs> {
+    AccessFs::from_all(NEWEST) & !AccessFs::Execute
 }
 
 /// The rights that a file can have, when the path is one.
@@ -100,6 +105,14 @@ mod tests {
             other => println!("skipped: needs Landlock with rules for connections: {test}: {other:?}"),
         };
         std::thread::scope(|scope| scope.spawn(confine).join()).expect("the test holds");
+    }
+
+    #[test]
+    fn reading_lets_nothing_be_changed_and_nothing_is_ever_run() {
+        assert_eq!(reading(), make_bitflags!(AccessFs::{ReadFile | ReadDir}));
+        assert_eq!(writing() | AccessFs::Execute, AccessFs::from_all(NEWEST));
+        assert!(!writing().contains(AccessFs::Execute));
+        assert!(!fitting(std::path::Path::new("/etc/passwd"), writing()).contains(AccessFs::ReadDir));
     }
 
     #[test]

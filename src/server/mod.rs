@@ -123,14 +123,12 @@ fn prepare(
     let entrance = (!options.stdio).then(|| Entrance::open(options)).transpose()?;
     let shore =
         open_shore(&options.dest, options.found, options.making, options.state.as_deref(), None, events)?;
-    let mut allowed = confine::usual();
-    allowed.write.push(shore.path.clone());
-    allowed.write.extend(options.state.clone());
     if let Some(entrance) = &entrance {
-        confine::add_keys(&mut allowed, &entrance.places, options.identity.as_deref());
+        confine::make_key_folders(&entrance.places);
         shore.mark().map_err(|error| Fatal::new(Outcome::Failed, &error))?;
     }
-    confine::confine(&allowed, events);
+    let places = entrance.as_ref().map(|entrance| &entrance.places);
+    confine::confine(&confine::kept_by_server(&shore.path, options, places), events);
     Trash::start(&shore);
     Ok((shore, entrance))
 }

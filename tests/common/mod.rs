@@ -4,6 +4,8 @@
 #![allow(dead_code, reason = "each test crate uses its own part")]
 
 pub mod running;
+pub mod ssh;
+pub mod traced;
 pub mod tree;
 
 pub use running::{Ran, Running};

@@ -1,31 +1,8 @@
 //! The other ways to a destination: a path of this machine, and ssh (here a script that stands in for it).
 
-use crate::common::running::{Ran, Running};
+use crate::common::ssh::{over_ssh, stand_in};
 use crate::common::tree::*;
 use crate::common::{World, assert_same, text};
-use std::path::PathBuf;
-
-/// A script that runs on this machine what ssh would run on another; it writes down its words.
-fn stand_in_for_ssh(world: &World) -> PathBuf {
-    let bin = world.me.program().parent().expect("it lies in a directory").to_owned();
-    let script = format!(
-        "#!/bin/sh\nprintf '%s\\n' \"$@\" > '{}'\nshift\nPATH='{}':$PATH exec sh -c \"$*\"\n",
-        text(&world.at("words")),
-        text(&bin)
-    );
-    let path = write(world.at("bin/ssh"), script);
-    chmod(&path, 0o755);
-    path
-}
-
-/// Runs with the stand-in found on the PATH as `ssh`.
-fn over_ssh(world: &World, words: &[&str]) -> Ran {
-    let ssh = stand_in_for_ssh(world);
-    let path = std::env::var("PATH").unwrap_or_default();
-    let mut command = world.me.strait(words);
-    command.env("PATH", format!("{}:{path}", text(ssh.parent().expect("it lies in a directory"))));
-    Running::start(command).ended()
-}
 
 #[test]
 fn a_local_path_is_brought_in_step() {
@@ -156,7 +133,7 @@ fn ssh_takes_paths_that_a_shell_would_take_apart() {
 fn rsh_changes_the_command_and_may_carry_options() {
     let world = World::new();
     write(world.src.join("a"), "a");
-    let script = stand_in_for_ssh(&world);
+    let script = stand_in(&world);
     // `env` swallows nothing: the stand-in still sees the host first.
     let rsh = format!("env NOTHING=1 '{}'", text(&script));
     let dest = format!("far:{}", text(&world.dst));

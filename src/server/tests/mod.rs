@@ -1,6 +1,7 @@
 //! Facts of this room, shown on real file systems.
 
 mod clones;
+mod confine;
 mod in_place;
 mod signed;
 
