@@ -1,17 +1,21 @@
 //! `kill -9` of either side at random moments: nothing half made is ever to be seen, and after a restart
-//! both sides find together by themselves.
+//! both sides find together by themselves, within half a minute.
 //!
 //! `STRAIT_CYCLES=n` makes it long, `STRAIT_SEED=n` repeats the edits (`docs/testing.md`).
 
 mod faults;
+#[path = "kill/kept.rs"]
+mod kept;
 #[path = "kill/load.rs"]
 mod load;
 #[path = "kill/shapes.rs"]
 mod shapes;
 
 use faults::edits::Editor;
+use faults::stays::what_stays_is_there;
 use faults::versions::{Versions, is_old_or_new};
 use faults::{Rng, Running, Yard, free_port, number, tree};
+use kept::Kept;
 use load::Load;
 use shapes::SHAPES;
 use std::os::unix::fs::MetadataExt;
@@ -20,6 +24,11 @@ use std::time::{Duration, Instant};
 
 /// How many of each shape one batch holds.
 const INSTANCES: usize = 4;
+
+/// How long both sides may take to find together; longer where `STRAIT_DEADLINE` says so, in seconds.
+fn patience() -> Duration {
+    Duration::from_secs(number("STRAIT_DEADLINE", 30) as u64)
+}
 
 fn sleep_below(rng: &mut Rng, most_ms: usize) {
     std::thread::sleep(Duration::from_micros(rng.below(most_ms * 1_000) as u64));
@@ -30,13 +39,18 @@ fn a_watch_survives_kills_of_both_sides_under_load() {
     let mut rng = Rng::seeded("kill, watch");
     let yard = Yard::new();
     let mut load = Load::new(&yard.src, yard.path.join("aside"));
+    let kept = Kept::new(&yard.src, yard.path.join("kept"), &mut rng, &mut load.versions);
     let port = free_port();
     let (mut server, mut watch) = (yard.serve(port), yard.watch(port));
+    yard.converges_within(patience(), "before");
     let mut n_kills = 0;
     for cycle in 0..number("STRAIT_CYCLES", 10) {
         let what = format!("cycle {cycle}");
         for _ in 0..rng.below(60) {
             load.step(&mut rng);
+            if rng.chance(6) {
+                kept.replace(&mut rng, &mut load.versions);
+            }
             sleep_below(&mut rng, 8);
         }
         let victims = rng.below(4);
@@ -44,24 +58,31 @@ fn a_watch_survives_kills_of_both_sides_under_load() {
         if victims != 0 {
             server.kill();
             load.versions.hold_all_of(&yard.dest, &what);
+            kept.are_in(&yard.dest, &load.versions, &what);
         }
         (0..rng.below(5)).for_each(|_| load.step(&mut rng));
         if victims <= 1 {
             watch.kill();
+            kept.are_in(&yard.dest, &load.versions, &what);
             watch = yard.watch(port);
         }
         if victims != 0 {
             server = yard.serve(port);
         }
-        if cycle % 4 == 3 {
-            yard.converges(&what);
+        // Some kills come on top of the one before.
+        if !rng.chance(3) {
+            yard.converges_within(patience(), &what);
+            kept.are_in(&yard.dest, &load.versions, &what);
         }
     }
-    yard.converges("the end");
+    // What had come of it, of any of its versions, has no use any more.
+    load.put_big(&mut rng);
+    yard.converges_within(patience(), "the end");
     assert!(server.is_alive() && watch.is_alive());
     watch.kill();
     yard.push(Some(port)).is_in_step("after everything");
     yard.is_in_step("after everything");
+    assert_eq!(staged(&yard), [""; 0]);
     println!("{n_kills} kills under a watch");
 }
 
@@ -69,14 +90,20 @@ fn a_watch_survives_kills_of_both_sides_under_load() {
 fn a_push_survives_kills_of_both_sides() {
     let mut rng = Rng::seeded("kill, push");
     let yard = Yard::new();
-    let editor = Editor { root: yard.src.clone(), largest_bytes: 3 << 20 };
+    let editor = Editor { root: yard.src.join("edited"), largest_bytes: 3 << 20 };
+    std::fs::create_dir(&editor.root).unwrap();
     let mut versions = Versions::default();
+    let kept = Kept::new(&yard.src, yard.path.join("kept"), &mut rng, &mut versions);
     let port = free_port();
     let mut server = yard.serve(port);
+    yard.push(Some(port)).is_in_step("before");
     let mut n_kills = 0;
     for cycle in 0..number("STRAIT_CYCLES", 8) {
         let what = format!("cycle {cycle}");
+        let old = tree::read(&yard.src);
         (0..10 + rng.below(60)).for_each(|_| editor.edit(&mut rng));
+        (0..rng.below(4)).for_each(|_| kept.replace(&mut rng, &mut versions));
+        let new = tree::read(&yard.src);
         versions.note_tree(&yard.src);
         // Some kills in a row: each push goes on from what the last one left.
         for _ in 0..rng.below(3) {
@@ -89,15 +116,25 @@ fn a_push_survives_kills_of_both_sides() {
             } else {
                 server.kill();
                 versions.hold_all_of(&yard.dest, &what);
+                what_stays_is_there(&tree::read(&yard.dest), &old, &new)
+                    .unwrap_or_else(|path| panic!("{what}: {path:?} is in both and not there"));
                 server = yard.serve(port);
-                push.ended().is_in_step(&what);
+                push.ended_within(patience()).is_in_step(&what);
                 yard.is_in_step(&what);
             }
             versions.hold_all_of(&yard.dest, &what);
+            kept.are_in(&yard.dest, &versions, &what);
         }
-        yard.push(Some(port)).is_in_step(&what);
+        start_push(&yard, port).ended_within(patience()).is_in_step(&what);
         yard.is_in_step(&what);
     }
+    // Of a path that is gone, what had come may be kept for a week; nothing else.
+    let left = staged(&yard);
+    let is_partial = |name: &&String| {
+        let id = name.split_once('.').map_or("", |(id, _)| id);
+        id.len() == 32 && left.contains(&format!("{id}.rec"))
+    };
+    assert!(left.iter().all(|name| is_partial(&name)), "{left:?}");
     println!("{n_kills} kills in pushes");
 }
 
@@ -128,11 +165,14 @@ fn batches_of_hard_shapes_survive_a_kill_of_the_server_in_the_middle() {
         n_between += usize::from(between != old && between != new);
         is_old_or_new(&between, &old, &new)
             .unwrap_or_else(|path| panic!("{what}: {path:?} is neither old nor new"));
+        what_stays_is_there(&between, &old, &new)
+            .unwrap_or_else(|path| panic!("{what}: {path:?} is in both and not there"));
         server = yard.serve(port);
-        push.ended().is_in_step(&what);
+        push.ended_within(patience()).is_in_step(&what);
         yard.is_in_step(&what);
     }
-    println!("{n_between} of {n_cycles} kills came in the middle");
+    assert_eq!(staged(&yard), [""; 0]);
+    println!("{n_cycles} cycles; {n_between} of {n_cycles} kills came in the middle");
 }
 
 /// Returns when one of the paths that change, any of them, is seen to have changed: in the middle.
@@ -147,6 +187,12 @@ fn wait_for_first_sight(yard: &Yard, push: &Running, old: &tree::Seens, new: &tr
         std::thread::sleep(Duration::from_micros(50));
     }
     sleep_below(rng, 4);
+}
+
+/// What lies in the stage.
+fn staged(yard: &Yard) -> Vec<String> {
+    let entries = std::fs::read_dir(yard.dest.join(".strait/stage")).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
 fn start_push(yard: &Yard, port: u16) -> Running {

@@ -1,5 +1,6 @@
 //! The n-th system call fails, or the process dies in it: whatever happens, each path at the destination
-//! is an old or a new version, an exit status 0 is true, and the next push mends everything.
+//! is an old or a new version, what is in both is there, nothing beside the destination is touched, an exit
+//! status 0 is true, and the next push mends everything.
 //!
 //! The calls are made to fail by `strace --inject`. A push to a local destination runs both sides in one
 //! process, so calls of the source, the destination and both caches are met. `STRAIT_CALLS=all` tries every
@@ -12,12 +13,14 @@ mod scenes;
 #[path = "syscalls/strace.rs"]
 mod strace;
 
+use faults::stays::what_stays_is_there;
+use faults::tree::{self, Seens};
 use faults::versions::is_old_or_new;
-use faults::{Rng, Yard, tree};
+use faults::{Rng, Yard};
 use scenes::{SCENES, Scene};
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use strace::{CALLS, Fault, Outcome, can_trace};
 
 /// Tries of each scene in the short form.
@@ -33,17 +36,22 @@ struct Stage {
     next: usize,
     n_tries: usize,
     codes: BTreeMap<String, usize>,
+    beside: Seens,
 }
 
 impl Stage {
     fn new(scene: &'static Scene) -> Self {
         let yard = Yard::new();
         let sources = [0, 1].map(|version| yard.path.join(format!("version-{version}")));
+        let outside = yard.path.join("outside");
+        scenes::add_outside(&outside);
         for (version, source) in sources.iter().enumerate() {
             fs::create_dir(source).unwrap();
             (scene.build)(source, version);
+            scenes::add_what_stays(source, version, &outside);
         }
-        let stage = Self { scene, yard, sources, next: 1, n_tries: 0, codes: BTreeMap::new() };
+        let beside = beside(&yard);
+        let stage = Self { scene, yard, sources, next: 1, n_tries: 0, codes: BTreeMap::new(), beside };
         stage.yard.push_from(&stage.sources[0], None).is_in_step(scene.name);
         stage
     }
@@ -71,18 +79,37 @@ impl Stage {
         let between = tree::read(&self.yard.dest);
         is_old_or_new(&between, &old, &new)
             .unwrap_or_else(|path| panic!("{what}: {path:?} is neither old nor new\n{said}"));
+        what_stays_is_there(&between, &old, &new)
+            .unwrap_or_else(|path| panic!("{what}: {path:?} is in both and not there\n{said}"));
+        self.nothing_beside_is_touched(&what, &said);
         if status.success() {
             assert!(between == new, "{what}: exit 0 and {}\n{said}", tree::difference(&new, &between));
         }
         self.yard.push_from(&source, None).is_in_step(&what);
         let after = tree::read(&self.yard.dest);
         assert!(after == new, "{what}: {}", tree::difference(&new, &after));
+        self.nothing_beside_is_touched(&what, "");
         has_come
+    }
+
+    fn nothing_beside_is_touched(&self, what: &str, said: &str) {
+        let now = beside(&self.yard);
+        let is_touched = now != self.beside;
+        assert!(!is_touched, "{what}: beside: {}\n{said}", tree::difference(&self.beside, &now));
     }
 
     fn tells(&self) {
         println!("{}: {} tries, ended with {:?}", self.scene.name, self.n_tries, self.codes);
     }
+}
+
+/// Everything beside the destination, the sources too, but for what programs write there by right.
+fn beside(yard: &Yard) -> Seens {
+    let is_written = |path: &Path| {
+        let is_of_a_run = path.extension().is_some_and(|end| end == "out" || end == "err" || end == "log");
+        is_of_a_run || path.starts_with("dest") || path.starts_with("home")
+    };
+    tree::read(&yard.path).into_iter().filter(|(path, _)| !is_written(path)).collect()
 }
 
 fn scene(name: &str) {
@@ -183,7 +210,9 @@ fn a_write_that_comes_short_leaves_the_old_version_and_is_said() {
         let ended = yard.start_command("push", command).ended();
         assert!(!ended.status.success(), "{n_kib} KiB: exit 0\n{}", ended.out);
         let between = tree::read(&yard.dest);
-        is_old_or_new(&between, &old, &tree::read(&yard.src)).unwrap();
+        let new = tree::read(&yard.src);
+        is_old_or_new(&between, &old, &new).unwrap();
+        what_stays_is_there(&between, &old, &new).unwrap();
         assert_eq!(between.get(&PathBuf::from("large")), old.get(&PathBuf::from("large")), "{n_kib} KiB");
     }
     yard.push(None).is_in_step("after");

@@ -5,6 +5,7 @@
 
 pub mod edits;
 pub mod mounts;
+pub mod stays;
 pub mod tree;
 pub mod versions;
 
@@ -150,7 +151,11 @@ impl Yard {
 
     /// Waits until both trees are equal, and says the first differences when they do not become so.
     pub fn converges(&self, what: &str) {
-        let until = Instant::now() + deadline();
+        self.converges_within(deadline(), what);
+    }
+
+    pub fn converges_within(&self, limit: Duration, what: &str) {
+        let until = Instant::now() + limit;
         loop {
             let (src, dest) = (tree::read(&self.src), tree::read(&self.dest));
             if src == dest {
@@ -158,8 +163,7 @@ impl Yard {
             }
             assert!(
                 Instant::now() < until,
-                "{what}: not in step after {:?}: {}",
-                deadline(),
+                "{what}: not in step after {limit:?}: {}",
                 tree::difference(&src, &dest)
             );
             std::thread::sleep(Duration::from_millis(20));
@@ -248,15 +252,19 @@ impl Running {
     }
 
     /// Waits for its end, within the deadline.
-    pub fn ended(mut self) -> Ended {
-        let until = Instant::now() + deadline();
+    pub fn ended(self) -> Ended {
+        self.ended_within(deadline())
+    }
+
+    pub fn ended_within(mut self, limit: Duration) -> Ended {
+        let until = Instant::now() + limit;
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
             if Instant::now() > until {
                 let _ = self.child.kill();
-                panic!("{} hangs:\n{}{}", self.name, self.said(), self.erred());
+                panic!("{} has not ended after {limit:?}:\n{}{}", self.name, self.said(), self.erred());
             }
             std::thread::sleep(Duration::from_millis(2));
         };

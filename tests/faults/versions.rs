@@ -1,5 +1,6 @@
 //! Every version that a source ever had, by content: a destination may hold these and nothing else.
 
+use super::stays::is_same;
 use super::tree::{Seen, Seens, read};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -31,6 +32,11 @@ impl Versions {
         self.contents.insert(*blake3::hash(bytes).as_bytes());
     }
 
+    /// Whether a content ever stood in the source.
+    pub fn has_content(&self, bytes: &[u8]) -> bool {
+        self.contents.contains(blake3::hash(bytes).as_bytes())
+    }
+
     /// Takes note of the names of a path below the root.
     pub fn note_path(&mut self, path: &Path) {
         self.names.extend(path.iter().map(OsString::from));
@@ -58,13 +64,8 @@ impl Versions {
 /// Whether each path of a tree between two versions is absent, or has the content of one of them.
 pub fn is_old_or_new(seens: &Seens, old: &Seens, new: &Seens) -> Result<(), PathBuf> {
     for (path, seen) in seens {
-        let is_same = |one: Option<&Seen>| match (seen, one) {
-            (Seen::File { hash, .. }, Some(Seen::File { hash: other, .. })) => hash == other,
-            (Seen::Link { target }, Some(Seen::Link { target: other })) => target == other,
-            (Seen::Dir { .. }, Some(Seen::Dir { .. })) => true,
-            _ => false,
-        };
-        if !is_same(old.get(path)) && !is_same(new.get(path)) {
+        let stood_in = |version: &Seens| version.get(path).is_some_and(|other| is_same(seen, other));
+        if !stood_in(old) && !stood_in(new) {
             return Err(path.clone());
         }
     }

@@ -57,6 +57,11 @@ impl Load {
         };
     }
 
+    /// Another version of the largest file.
+    pub fn put_big(&mut self, rng: &mut Rng) {
+        self.put(&self.src.join("big"), rng, 4 << 20).unwrap();
+    }
+
     fn dir(&self, rng: &mut Rng) -> PathBuf {
         let dir = self.src.join(format!("d{}", rng.below(DIRS)));
         if rng.chance(2) { dir } else { dir.join(format!("d{}", rng.below(DIRS * DIRS))) }

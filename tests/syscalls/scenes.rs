@@ -39,6 +39,23 @@ fn noise(seed: u64, n: usize) -> Vec<u8> {
     Rng(seed).bytes(n)
 }
 
+/// What stands beside the destination and is no part of it.
+pub fn add_outside(outside: &Path) {
+    write(outside, "file", "outside");
+    write(outside, "deep/file", "outside and deep");
+    symlink("file", outside.join("link")).unwrap();
+}
+
+/// What each scene has in both versions; and a way out of the destination, which comes and goes.
+pub fn add_what_stays(dir: &Path, version: usize, outside: &Path) {
+    (0..3).for_each(|n| write(dir, &format!("untouched/file-{n}"), noise(40 + n, 100 * n as usize)));
+    write(dir, "untouched/deep/file", "untouched");
+    symlink(outside, dir.join("untouched/way-out")).unwrap();
+    if version == 0 {
+        symlink(outside, dir.join("way-out")).unwrap();
+    }
+}
+
 fn first_upload(dir: &Path, version: usize) {
     write(dir, "a/small", format!("version {version}"));
     write(dir, "a/b/empty", "");
