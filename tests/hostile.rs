@@ -10,6 +10,8 @@ mod bytes;
 mod changes;
 #[path = "hostile/contents.rs"]
 mod contents;
+#[path = "hostile/crowd.rs"]
+mod crowd;
 #[path = "hostile/door.rs"]
 mod door;
 #[path = "hostile/far.rs"]

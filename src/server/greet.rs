@@ -23,6 +23,20 @@ impl<E: std::fmt::Display> From<E> for NotLetIn {
     }
 }
 
+/// Waits for what a stranger has to do, and no longer than `until`.
+///
+/// # Errors
+/// What came of it, and that nothing came.
+pub async fn in_time<T, E: std::fmt::Display>(
+    until: Instant,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, NotLetIn> {
+    match tokio::time::timeout_at(until.into(), work).await {
+        Ok(done) => Ok(done?),
+        Err(_) => Err(NotLetIn { why: "it did not finish its greeting in time".into() }),
+    }
+}
+
 /// Greets whoever is at the other end of a pipe.
 ///
 /// `door`: who may come in, with the key that the peer proved; `None` where the way in was
@@ -41,8 +55,7 @@ pub async fn greet(
     reader.limit_to_greeting();
     writer.put_preface();
     let mut frames = Frames::default();
-    let until = tokio::time::Instant::from_std(until);
-    let version = tokio::time::timeout_at(until, reader.read_preface()).await??;
+    let version = in_time(until, reader.read_preface()).await?;
     if version != VERSION {
         let text =
             format!("this server speaks version {VERSION} of the protocol, the client version {version}");
@@ -50,7 +63,7 @@ pub async fn greet(
         writer.close().await?;
         return Err(NotLetIn { why: text });
     }
-    let first = tokio::time::timeout_at(until, read_first::<Up>(&mut reader, &mut frames)).await??;
+    let first = in_time(until, read_first::<Up>(&mut reader, &mut frames)).await?;
     let Up::Hello(hello) = first else { return Err(NotLetIn { why: "it did not greet".into() }) };
     let mut stay = None;
     if let Some((door, key)) = door {

@@ -1,6 +1,6 @@
 //! Listens for senders, and greets each in a task of its own.
 
-use super::greet::greet;
+use super::greet::{greet, in_time};
 use super::lease::{Holder, Lease};
 use super::session::serve_guest;
 use super::shore::Shore;
@@ -66,12 +66,8 @@ async fn meet(
         harbour.events.event(Event::ClientRefused { peer: address.clone(), why });
     };
     let greeting = async {
-        let accepted = tokio::time::timeout_at(until.into(), Pipe::accept(stream, &tls)).await;
-        let (pipe, key) = match accepted {
-            Ok(accepted) => accepted.map_err(|error| error.to_string())?,
-            Err(_) => return Err("it did not finish its greeting in time".to_owned()),
-        };
-        greet(pipe, Some((&*door, key)), &harbour.lease, until).await.map_err(|error| error.why)
+        let (pipe, key) = in_time(until, Pipe::accept(stream, &tls)).await?;
+        greet(pipe, Some((&*door, key)), &harbour.lease, until).await
     };
     let greeted = tokio::select! {
         greeted = greeting => greeted,
@@ -80,7 +76,7 @@ async fn meet(
     drop(place);
     match greeted {
         Ok((guest, holder)) => serve(&harbour, guest, holder, address).await,
-        Err(why) => refused(why),
+        Err(error) => refused(error.why),
     }
 }
 

@@ -1,10 +1,7 @@
 //! Strangers, greetings that are none, and senders that get in each other's way.
 
-use crate::common::tree::write;
 use crate::harbour::*;
 use crate::wire::{Near, PREFACE};
-use std::io::Write;
-use std::net::TcpStream;
 use strait::model::List;
 use strait::proto::message::*;
 
@@ -106,28 +103,6 @@ fn roles_and_roots_that_are_not_there_are_refused() {
         let heard = near.over();
         assert!(matches!(&heard[..], [Down::Refuse(refuse)] if refuse.code == code), "{heard:?}");
     }
-    harbour.still_serves();
-}
-
-/// All places were theirs for ten seconds, and whoever had a right to come in was turned away.
-#[test]
-fn a_thousand_silent_and_slow_connections_keep_nobody_out() {
-    let harbour = Harbour::new();
-    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    limit.current = limit.maximum;
-    rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).expect("up to the hard limit");
-    let mut waiting: Vec<TcpStream> = Vec::new();
-    for number in 0..1_000 {
-        let mut stream = TcpStream::connect(("127.0.0.1", harbour.server.port)).expect("the server listens");
-        if number % 2 == 1 {
-            // The first bytes of a ClientHello, and never the rest.
-            stream.write_all(&[22, 3, 1, 2, 0, 1]).expect("it is taken");
-        }
-        waiting.push(stream);
-    }
-    write(harbour.world.src.join("meanwhile"), "served");
-    harbour.world.push_in_step(&harbour.server, &[]);
-    drop(waiting);
     harbour.still_serves();
 }
 
