@@ -3,15 +3,16 @@
 //! It finds where blocks of the basis may stand in a window, ten times as fast as a diff that finds
 //! nothing. A weak match proves nothing: the caller compares strong hashes, within a budget.
 
+use crate::model::limits::LOOKED_AT_ENTRIES;
+
 /// What each byte is raised by in the weak hash (librsync's `CHAR_OFFSET`).
 const RAISED_BY: u32 = 31;
 /// Entries of a table: with more blocks, every second, third, ... is taken.
 const TABLE_ENTRIES: usize = 1 << 20;
 /// Neighbours of equal weak hash that are kept, of many: the first of them prove what the others would.
 const EQUAL_ENTRIES: usize = 4;
-/// Entries of a bucket, on average; and that are looked at, whatever weak hashes a peer made up.
+/// Entries of a bucket, on average.
 const BUCKET_ENTRIES: usize = 4;
-const LOOKED_AT: usize = 64;
 /// Words of 64 bits in the filter before the table, at most: it stays inside a core's cache, and with two bits an
 /// entry says yes to one hash in fifty or so that no block of a quarter of a million has.
 const FILTER_WORDS: usize = 1 << 16;
@@ -115,7 +116,7 @@ impl WeakTable {
     fn blocks(&self, weak: u32) -> impl Iterator<Item = usize> + '_ {
         let bucket = (mix(weak) >> self.bucket_shift) as usize;
         let entries = &self.entries[self.ends[bucket] as usize..self.ends[bucket + 1] as usize];
-        let alike = entries.iter().take(LOOKED_AT).filter(move |(held, _)| *held == weak);
+        let alike = entries.iter().take(LOOKED_AT_ENTRIES).filter(move |(held, _)| *held == weak);
         alike.take(EQUAL_ENTRIES).map(|(_, entry)| *entry as usize * self.step)
     }
 

@@ -20,14 +20,12 @@ use super::tls::{self, ServerTls, TlsError};
 use super::traffic::{Counted, Traffic};
 use super::trust::ClientTrust;
 use super::unsent::Unsent;
-use crate::model::limits::SILENCE_MS;
+use crate::model::limits::{CONNECT_MS, SILENCE_MS};
 
 /// Keeps up with 100 MB/s a core.
 const FIRST_LEVEL: i32 = 3;
 /// What is in flight between the two ends of a pipe in memory.
 const MEMORY_BYTES: usize = 1 << 20;
-/// How long a server may take to answer at all; TCP itself would try for two minutes.
-const CONNECT_TIME: Duration = Duration::from_secs(30);
 
 /// A byte stream each way.
 pub struct Pipe {
@@ -46,7 +44,7 @@ pub struct Pipe {
 pub enum PipeError {
     #[error("cannot connect to {address}: {source}")]
     Connect { address: String, source: io::Error },
-    #[error("{address} does not answer (tried for {seconds} s)", seconds = CONNECT_TIME.as_secs())]
+    #[error("{address} does not answer (tried for {seconds} s)", seconds = CONNECT_MS / 1_000)]
     NoAnswer { address: String },
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -113,12 +111,13 @@ impl Pipe {
     /// Dropped in the middle, the connection is closed.
     pub async fn connect(trust: &ClientTrust) -> Result<(Self, PublicKey), PipeError> {
         let address = trust.address().to_string();
-        let (stream, round_trip) = match tokio::time::timeout(CONNECT_TIME, dial(&address)).await {
-            Err(_) => return Err(PipeError::NoAnswer { address }),
-            Ok(connected) => {
-                connected.map_err(|source| PipeError::Connect { address: address.clone(), source })?
-            }
-        };
+        let (stream, round_trip) =
+            match tokio::time::timeout(Duration::from_millis(CONNECT_MS), dial(&address)).await {
+                Err(_) => return Err(PipeError::NoAnswer { address }),
+                Ok(connected) => {
+                    connected.map_err(|source| PipeError::Connect { address: address.clone(), source })?
+                }
+            };
         let unsent = set_options(&stream);
         let traffic = Arc::new(Traffic::default());
         let began = Instant::now();

@@ -24,7 +24,7 @@ use super::pressure::{Effort, Pressure};
 use super::squeeze::Squeezer;
 use super::traffic::Traffic;
 use super::unsent::Unsent;
-use crate::model::limits::SEGMENT_BYTES;
+use crate::model::limits::{SEGMENT_BYTES, SQUEEZED_BYTES};
 use crate::proto::frame::encode;
 use crate::proto::message::{Down, Refuse, VERSION};
 
@@ -40,10 +40,6 @@ const PIECE_BYTES: usize = 32 * 1024;
 const SQUEEZE_FROM_BYTES: usize = 32;
 /// From here on a probe costs less than squeezing in vain.
 const PROBE_FROM_BYTES: usize = 1024;
-/// Wire bytes of a squeezed segment: zstd adds a few bytes to what it cannot shrink.
-const SQUEEZED_BYTES: usize = SEGMENT_BYTES + SEGMENT_BYTES / 256 + 64;
-
-const _: () = assert!(SQUEEZED_BYTES < 1 << 24, "segment lengths are 24 bits");
 
 /// What to do with bytes that are to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

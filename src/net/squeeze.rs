@@ -10,7 +10,8 @@ use zstd::stream::raw::{CParameter, DParameter, Decoder, Encoder, InBuffer, Oper
 use zstd::zstd_safe::{CCtx, DCtx, compress_bound};
 
 use crate::model::limits::{
-    MIB, OP_BYTES, PREFIX_BYTES, PREFIX_SQUEEZER_BYTES, PREFIX_TARGET_BYTES, SQUEEZER_BYTES,
+    MIB, OP_BYTES, PREFIX_BYTES, PREFIX_SQUEEZER_BYTES, PREFIX_TARGET_BYTES, PREFIX_WINDOW_LOG,
+    SQUEEZE_WINDOW_LOG, SQUEEZER_BYTES,
 };
 
 /// Levels above this one want more memory than [`SQUEEZER_BYTES`].
@@ -18,8 +19,6 @@ const LEVEL_MAX: i32 = 17;
 /// Level for frames over a prefix. Measured: the tables of level 3 do not cover the prefix.
 pub const PREFIX_LEVEL: i32 = 9;
 
-/// Largest window of a stream: 8 MiB of history on each side.
-const WINDOW_LOG: u32 = 23;
 /// From this level on the window is the largest: the memory of the others is a few MiB.
 const FAR_LEVEL: i32 = 9;
 /// zstd's 13 to 15 cost as much as its 16 and find less. In their stead: 16, with tables that stay in the
@@ -33,8 +32,6 @@ const OPTIMAL_LEVEL: i32 = 16;
 const NEAR_MATCH: u32 = 4;
 const OPTIMAL_MATCH: u32 = 3;
 const OPTIMAL_SEARCH_LOG: u32 = 5;
-/// Window of a frame over a prefix: covers the largest prefix and target together.
-const PREFIX_WINDOW_LOG: u32 = 24;
 /// Prefix that is worth its time: larger ones are taken, and searched coarsely.
 pub const PREFIX_AIM_BYTES: usize = 6 * MIB;
 /// Entries of its tables, of 4 bytes.
@@ -42,8 +39,8 @@ const PREFIX_TABLE_LOG: u32 = 22;
 /// Slices of a piece that the probe tries.
 const SAMPLE_BYTES: usize = 2 * 1024;
 
-const _: () = assert!(PREFIX_BYTES + PREFIX_TARGET_BYTES <= 1 << PREFIX_WINDOW_LOG);
-const _: () = assert!((1 << WINDOW_LOG) + ((2 * 4) << 22) + 4 * MIB <= SQUEEZER_BYTES, "what level 17 takes");
+const _: () =
+    assert!((1 << SQUEEZE_WINDOW_LOG) + ((2 * 4) << 22) + 4 * MIB <= SQUEEZER_BYTES, "what level 17 takes");
 const _: () = assert!((2 * 4) << PREFIX_TABLE_LOG <= PREFIX_SQUEEZER_BYTES - MIB, "two tables, and buffers");
 
 /// The sending end of a stream. Its memory is only taken with the first bytes.
@@ -122,7 +119,7 @@ fn encoder(level: i32) -> io::Result<Encoder<'static>> {
     // No checksum: TLS, and the content hash in the end, see to that.
     encoder.set_parameter(CParameter::ChecksumFlag(false))?;
     if level >= FAR_LEVEL {
-        encoder.set_parameter(CParameter::WindowLog(WINDOW_LOG))?;
+        encoder.set_parameter(CParameter::WindowLog(SQUEEZE_WINDOW_LOG))?;
     }
     if level >= OPTIMAL_LEVEL {
         encoder.set_parameter(CParameter::MinMatch(OPTIMAL_MATCH))?;
@@ -144,7 +141,7 @@ pub(super) struct Expander {
 impl Expander {
     pub(super) fn new() -> io::Result<Self> {
         let mut decoder = Decoder::new()?;
-        decoder.set_parameter(DParameter::WindowLogMax(WINDOW_LOG))?;
+        decoder.set_parameter(DParameter::WindowLogMax(SQUEEZE_WINDOW_LOG))?;
         Ok(Self { decoder })
     }
 
@@ -198,7 +195,7 @@ pub fn squeeze_over(prefix: &[u8], target: &[u8], level: i32) -> Option<Vec<u8>>
         "the caller cuts to these sizes"
     );
     let mut context = CCtx::create();
-    let window_log = (prefix.len() + target.len()).max(1 << 10).next_power_of_two().ilog2();
+    let window_log = (prefix.len() + target.len()).next_power_of_two().ilog2().clamp(10, PREFIX_WINDOW_LOG);
     context.set_parameter(CParameter::CompressionLevel(level.clamp(1, LEVEL_MAX))).ok()?;
     context.set_parameter(CParameter::WindowLog(window_log)).ok()?;
     context.set_parameter(CParameter::ChecksumFlag(false)).ok()?;

@@ -10,15 +10,11 @@ use std::time::{Duration, Instant};
 
 use super::base64::{self, Alphabet};
 use super::identity::PublicKey;
+use crate::model::limits::{OPEN_TICKETS, TICKET_LIFE_MS, WRONG_PERIOD_MS, WRONG_TICKETS};
 
 const PREFIX: &str = "strait-ticket:";
-/// How long a ticket is good for.
-pub const TICKET_LIFE: Duration = Duration::from_secs(15 * 60);
-/// Wrong tickets that are looked at within [`WRONG_PERIOD`]; more are refused unseen.
-pub const WRONG_TICKETS: u32 = 10;
-pub const WRONG_PERIOD: Duration = Duration::from_secs(60);
-/// Tickets open at once; the oldest gives way.
-const OPEN_TICKETS: usize = 64;
+const TICKET_LIFE: Duration = Duration::from_millis(TICKET_LIFE_MS);
+const WRONG_PERIOD: Duration = Duration::from_millis(WRONG_PERIOD_MS);
 
 /// Sixteen random bytes that prove something to the server. Its `Debug` text hides them.
 #[derive(Clone, Copy)]
@@ -120,7 +116,7 @@ pub struct TicketBook {
 }
 
 impl TicketBook {
-    /// Draws a ticket that is good for one client within [`TICKET_LIFE`] of `now`.
+    /// Draws a ticket that is good for one client within its life from `now`.
     pub fn issue(&mut self, server_key: PublicKey, now: Instant) -> Ticket {
         let ticket = Ticket::new(server_key);
         self.open.retain(|(_, until)| *until > now);

@@ -27,12 +27,11 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 use super::identity::{Identity, PublicKey};
 use super::trust::ClientTrust;
-use crate::model::limits::GREETING_MS;
+use crate::model::limits::{GREETING_MS, HANDSHAKE_MS};
 
 /// The protocol's name within TLS.
 const ALPN: &[u8] = b"strait/1";
-/// A client is patient: the link may be thin and the server's key exchange waits behind others.
-const CONNECT_TIME: Duration = Duration::from_secs(45);
+const HANDSHAKE_TIME: Duration = Duration::from_millis(HANDSHAKE_MS);
 
 /// How the two sides agree on keys (`--kx`, the client's choice; a server takes both).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -142,8 +141,8 @@ where
     let name = ServerName::try_from("strait").expect("a plain word is a name");
     let address = trust.address();
     let handshake = TlsConnector::from(Arc::new(config)).connect(name, stream);
-    let stream = match tokio::time::timeout(CONNECT_TIME, handshake).await {
-        Err(_) => return Err(TlsError::Silent { address: address.into(), after: CONNECT_TIME }),
+    let stream = match tokio::time::timeout(HANDSHAKE_TIME, handshake).await {
+        Err(_) => return Err(TlsError::Silent { address: address.into(), after: HANDSHAKE_TIME }),
         Ok(Err(error)) => return Err(client_error(trust, &verifier, error)),
         Ok(Ok(stream)) => stream,
     };

@@ -7,7 +7,8 @@
 use crate::model::RelPath;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
-/// Patterns of one run, and bytes of one; both are kept small so that building them cannot hurt.
+/// Patterns of one run, and bytes of one; both are kept small so that building them cannot hurt. They come from this
+/// user's own command line, so they are no limits on peers and stand here.
 const PATTERNS: usize = 4_096;
 const PATTERN_BYTES: usize = 4_096;
 

@@ -12,14 +12,11 @@ use crate::delta::groups::{GroupTags, GroupTree};
 use crate::delta::index::{ContentIndex, Indexer};
 use crate::delta::small;
 use crate::disk::File;
-use crate::model::limits::{GIB, LIST_ITEMS, MIB, OP_BYTES};
+use crate::model::limits::{CUT_BYTES, LIST_ITEMS, MIB, OP_BYTES};
 use crate::model::{ContentHash, Leaf, List, RelPath, Tag};
 use crate::proto::message::{AskedFile, BlockNames, ContentFound, Down, HaveChunk, RequestId};
 use crate::proto::receiver::{BasisRef, Question};
 use std::io;
-
-/// Bytes of files without a chunk map that are cut in a session, when chunks are asked for: some seconds.
-const CUT_BYTES: u64 = 2 * GIB;
 
 /// Answers a question, in as many parts as it takes; "not found" when the basis is another by now.
 pub fn answer(

@@ -6,14 +6,12 @@ use crate::delta::chunks::ChunkMap;
 use crate::delta::groups::GroupTree;
 use crate::delta::index::{ContentIndex, Earlier, Indexer};
 use crate::disk::{ContentSink, Contents, File, Indexing, Stat};
-use crate::model::limits::{GIB, MIB, PACK_FILE_BYTES};
+use crate::model::limits::{INDEX_BYTES, MIB, PACK_FILE_BYTES};
 use crate::model::{ContentHash, RelPath, Time};
 use crate::store::{Cache, Signature, Stat as RowStat, StatReader, StatRow};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Group trees, chunk maps and block signatures kept in one cache, in bytes; oldest first out.
-const INDEX_BUDGET_BYTES: u64 = 2 * GIB;
 /// Files from here on are looked up by their path for an earlier version.
 const LOOKED_UP_BYTES: u64 = MIB as u64;
 /// Learned rows that are written together.
@@ -123,11 +121,11 @@ impl KnownContents {
     /// Remembers group tree, chunk map and block signature of a content.
     pub fn keep(&self, index: &ContentIndex) {
         if let Some(groups) = &index.groups {
-            let _ = self.cache.store_groups(&index.hash, index.size, groups.as_bytes(), INDEX_BUDGET_BYTES);
+            let _ = self.cache.store_groups(&index.hash, index.size, groups.as_bytes(), INDEX_BYTES);
         }
         if let Some(chunks) = &index.chunks {
             let bytes = chunks.to_bytes();
-            let _ = self.cache.store_chunks(&index.hash, index.size, &bytes, INDEX_BUDGET_BYTES);
+            let _ = self.cache.store_chunks(&index.hash, index.size, &bytes, INDEX_BYTES);
         }
         if let Some(signature) = &index.signature {
             let row = Signature {
@@ -136,7 +134,7 @@ impl KnownContents {
                 strong_bytes: signature.strong_bytes(),
                 entries: signature.entries(),
             };
-            let _ = self.cache.store_signature(&index.hash, &row, INDEX_BUDGET_BYTES);
+            let _ = self.cache.store_signature(&index.hash, &row, INDEX_BYTES);
         }
     }
 

@@ -7,7 +7,7 @@ use super::tally::Tally;
 use super::worker::{Answer, Worker};
 use crate::client::event::{Event, Report};
 use crate::disk::Progress;
-use crate::model::limits::{CREDIT_BYTES, UNREAD_BYTES};
+use crate::model::limits::{CREDIT_BYTES, STAY_MS, UNREAD_BYTES};
 use crate::net::link::{Inbox, Outbox};
 use crate::net::trust::Stay;
 use crate::net::{SegmentReader, SegmentWriter, Traffic};
@@ -25,8 +25,7 @@ const TELL_AFTER: Duration = Duration::from_millis(700);
 /// How often a walk or hashing in progress is told.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
-/// How often the list of clients is asked whether this one is still in it.
-const STAY_EVERY: Duration = Duration::from_secs(3);
+const STAY_EVERY: Duration = Duration::from_millis(STAY_MS);
 
 /// A sender that was let in, and the way to it.
 pub struct Guest {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, BufReader};
 
-use super::{RECORD_BYTES, SQUEEZED, SQUEEZED_BYTES, STORED, SegmentError, Source};
-use crate::model::limits::{GREETING_BYTES, SEGMENT_BYTES};
+use super::{RECORD_BYTES, SQUEEZED, STORED, SegmentError, Source};
+use crate::model::limits::{GREETING_BYTES, SEGMENT_BYTES, SQUEEZED_BYTES};
 use crate::net::preface::{self, PrefaceError};
 use crate::net::squeeze::Expander;
 use crate::net::traffic::Traffic;
