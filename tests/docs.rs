@@ -1,5 +1,5 @@
 //! `docs/architecture.md` names every source file, and none that is not there; `docs/security.md` names
-//! tests that are there.
+//! tests that are there; every fuzz target has a corpus to begin from.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -39,6 +39,35 @@ fn every_test_that_the_page_on_security_names_is_there() {
     }
     let missing: Vec<&&str> = names.iter().filter(|name| !texts.contains(&format!("fn {name}()"))).collect();
     assert!(missing.is_empty(), "docs/security.md names tests that are not there: {missing:?}");
+}
+
+/// A target without one spends its minute on the first bytes of a form.
+#[test]
+fn every_fuzz_target_has_a_corpus_of_small_files() {
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+    let manifest = fs::read_to_string(fuzz.join("Cargo.toml")).expect("fuzz/ is a package");
+    let (_, bins) = manifest.split_once("[[bin]]").expect("it has targets");
+    let targets: BTreeSet<String> = bins
+        .lines()
+        .filter_map(|line| Some(line.strip_prefix("name = \"")?.trim_end_matches('"').into()))
+        .collect();
+    assert!(targets.len() >= 8, "the targets were not found: {targets:?}");
+    let corpora = fs::read_dir(fuzz.join("corpus")).expect("there are corpora");
+    let corpora =
+        corpora.map(|entry| entry.expect("it is readable").file_name().into_string().expect("UTF-8"));
+    assert_eq!(corpora.collect::<BTreeSet<_>>(), targets);
+    for target in targets {
+        let inputs = fs::read_dir(fuzz.join("corpus").join(&target)).expect("it is readable");
+        let sizes: Vec<u64> = inputs
+            .map(|input| input.expect("it is readable").metadata().expect("it is there").len())
+            .collect();
+        assert!(sizes.len() > 40, "{target} has {} inputs", sizes.len());
+        assert!(
+            sizes.iter().all(|bytes| *bytes <= 4_096),
+            "{target} has an input of {:?} bytes",
+            sizes.iter().max()
+        );
+    }
 }
 
 fn read_all(folder: &Path, texts: &mut String) {
