@@ -12,6 +12,10 @@ use std::process::Command;
 const HEAPS_VARIABLE: &str = "MALLOC_ARENA_MAX";
 /// One for those who wait for another.
 const HEAPS: &str = "2";
+/// From so many bytes on a piece of memory is the system's again when it is freed. Left alone glibc raises this to 32 MiB,
+/// and the tables of a compressor that changes its level tear holes into the heap.
+const OWN_PAGES_VARIABLE: &str = "MALLOC_MMAP_THRESHOLD_";
+const OWN_PAGES_BYTES: &str = "4194304";
 
 /// Begins this program again, in this process, where nobody has said how many heaps it is to have.
 ///
@@ -24,6 +28,8 @@ pub fn share(words: impl IntoIterator<Item = OsString>) {
     }
     let mut words = words.into_iter();
     let (Ok(program), Some(name)) = (std::env::current_exe(), words.next()) else { return };
-    let error = Command::new(program).arg0(name).args(words).env(HEAPS_VARIABLE, HEAPS).exec();
+    let mut again = Command::new(program);
+    again.arg0(name).args(words).env(HEAPS_VARIABLE, HEAPS).env(OWN_PAGES_VARIABLE, OWN_PAGES_BYTES);
+    let error = again.exec();
     tracing::debug!(%error, "every thread keeps a heap of its own");
 }

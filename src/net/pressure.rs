@@ -2,7 +2,7 @@
 //!
 //! A slow link is worth much work for each byte that it need not carry; a fast one is kept waiting by
 //! any. Both are measured over stretches of what is really sent: the time that the writer waited, and
-//! the processor's time that squeezing took.
+//! the time that squeezing lasted, which is longer where others use the processor too.
 
 use std::time::Duration;
 
@@ -82,7 +82,7 @@ const LEAST_FLOW: Duration = Duration::from_millis(50);
 const SLOWER_SHARE: f64 = 0.5;
 /// Below it the link is no hindrance; after so many plain bytes of that it may be faster than was thought, and
 /// by how much it is then taken to be. A guess that proves wrong doubles the bytes before the next.
-const IDLE_SHARE: f64 = 0.02;
+const IDLE_SHARE: f64 = 0.05;
 const GUESS_BYTES: u64 = 16 * 1024 * 1024;
 const GUESS_BYTES_MAX: u64 = 1 << 30;
 const GUESS_FACTOR: f64 = 2.0;
@@ -107,11 +107,9 @@ struct Stretch {
     squeezed: u64,
     shrunk: u64,
     wire: u64,
-    /// How long the writer waited for the link; how long squeezing lasted on the clock; how much of the
-    /// processor's time it took.
+    /// How long the writer waited for the link, and how long squeezing lasted.
     waited: Duration,
     lasted: Duration,
-    worked: Duration,
     /// What went from one wait to another.
     flow: Flow,
 }
@@ -196,11 +194,10 @@ impl Pressure {
         self.since_change += plain as u64;
     }
 
-    /// Of these, so many were squeezed to so many: in so much of the processor's time, and of the clock's.
-    pub(super) fn squeezed(&mut self, plain: usize, shrunk: usize, worked: Duration, lasted: Duration) {
+    /// Of these, so many were squeezed to so many, and that lasted so long.
+    pub(super) fn squeezed(&mut self, plain: usize, shrunk: usize, lasted: Duration) {
         self.stretch.squeezed += plain as u64;
         self.stretch.shrunk += shrunk as u64;
-        self.stretch.worked += worked;
         self.stretch.lasted += lasted;
         if let Some(flow) = &mut self.since_full {
             flow.took += lasted;
@@ -241,7 +238,7 @@ impl Pressure {
         let stretch = std::mem::take(&mut self.stretch);
         self.learn_link(&stretch);
         if !is_short && stretch.squeezed * 2 > stretch.plain && self.effort != Effort::None {
-            let work_s = stretch.worked.as_secs_f64() / stretch.squeezed as f64 / self.effort.work();
+            let work_s = stretch.lasted.as_secs_f64() / stretch.squeezed as f64 / self.effort.work();
             self.work_s += (work_s - self.work_s) * NEW_WORK_SHARE;
             self.share = stretch.shrunk as f64 / stretch.squeezed as f64;
         }
@@ -267,12 +264,15 @@ impl Pressure {
         let (wire, took) = (stretch.flow.wire as f64, stretch.flow.took.as_secs_f64());
         let has_flown = stretch.flow.took >= LEAST_FLOW;
         let measured = if has_flown { wire / took } else { at_least };
-        let is_waited_for = stretch.waited.as_secs_f64() >= WAITED_SHARE * stretch.busy() && !was_swallowed;
-        if has_flown || is_waited_for {
+        let has_waited = stretch.waited.as_secs_f64() >= WAITED_SHARE * stretch.busy();
+        let is_waited_for = has_waited && !was_swallowed;
+        // A processor that is late with the next piece makes any link look slow: less is believed where it was waited for.
+        let is_believed = has_flown && (has_waited || self.rate_s == 0.0 || measured > self.rate);
+        if is_believed || is_waited_for {
             if std::mem::take(&mut self.has_guessed) && measured < self.rate {
                 self.guess_after = (self.guess_after * 2).min(GUESS_BYTES_MAX);
             }
-            if has_flown {
+            if is_believed {
                 let kept_s = self.rate_s.min(MEAN_S);
                 self.rate_s = kept_s + took;
                 self.rate = (self.rate * kept_s + wire) / self.rate_s;

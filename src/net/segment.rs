@@ -244,23 +244,21 @@ impl SegmentWriter {
             (worked, self.out, squeezer) = work.await.map_err(io::Error::other)?;
             worked?
         };
-        pressure.squeezed(worked.plain, worked.shrunk, worked.time, began.elapsed());
+        pressure.squeezed(worked.plain, worked.shrunk, began.elapsed());
         self.squeezer = Some(squeezer);
         Ok(())
     }
 }
 
-/// What squeezing took in and made, and the processor's time it took.
+/// What squeezing took in and made.
 struct Worked {
     plain: usize,
     shrunk: usize,
-    time: Duration,
 }
 
 /// Puts frames behind each other, squeezed where a probe says that it is worth it.
 fn put_frames(out: &mut Vec<u8>, squeezer: &mut Squeezer, frames: &[u8]) -> io::Result<Worked> {
-    let began = processor_time();
-    let mut worked = Worked { plain: 0, shrunk: 0, time: Duration::ZERO };
+    let mut worked = Worked { plain: 0, shrunk: 0 };
     let is_small = frames.len() < PROBE_FROM_BYTES;
     let verdict = |piece: &[u8]| is_small || squeezer.is_worth(piece);
     let verdicts: Vec<bool> = frames.chunks(PIECE_BYTES).map(verdict).collect();
@@ -275,14 +273,7 @@ fn put_frames(out: &mut Vec<u8>, squeezer: &mut Squeezer, frames: &[u8]) -> io::
         }
         rest = later;
     }
-    worked.time = processor_time().saturating_sub(began);
     Ok(worked)
-}
-
-/// The time that the processor gave to this thread.
-fn processor_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
 }
 
 fn u24(length: usize) -> [u8; 3] {
