@@ -142,7 +142,7 @@ fn sampled_calls(stage: &mut Stage) {
     println!("{}: {} of {SAMPLES} sampled faults came", stage.scene.name, n_come);
 }
 
-/// Every n of those calls and faults that hold each of these words.
+/// Every n of those calls and faults that hold each of these words, on the way to either version.
 fn every_call(stage: &mut Stage, words: &str) {
     for call in &CALLS {
         let is_meant = |fault: &&&str| {
@@ -150,7 +150,8 @@ fn every_call(stage: &mut Stage, words: &str) {
         };
         for fault in call.faults.iter().filter(is_meant) {
             let mut n = 1;
-            while stage.goes_on_after(&Fault::new(call.names, fault, n)) {
+            let mut both_ways = |n| [(); 2].map(|()| stage.goes_on_after(&Fault::new(call.names, fault, n)));
+            while both_ways(n).contains(&true) {
                 n += 1;
             }
             println!("{}: {} {fault}: {} times", stage.scene.name, call.names, n - 1);

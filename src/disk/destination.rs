@@ -117,6 +117,26 @@ impl Destination {
         self.stat(to)
     }
 
+    /// Renames a file or symlink to a name that is free, or over a file or symlink, in one step.
+    ///
+    /// # Errors
+    /// `Missing`, `WrongKind` when a directory has the name, `NoParent`, `OtherDevice`, `NameUnfit`.
+    pub fn rename_over(&self, from: &RelPath, to: &RelPath) -> Result<Stat, DestinationError> {
+        let (from_dir, from_name) = self.parent_of(from)?;
+        let (to_dir, to_name) = self.parent_of(to)?;
+        let targets = [from_dir.as_fd(), to_dir.as_fd()];
+        let call = || sys::renameat(&from_dir, from_name.as_bytes(), &to_dir, to_name.as_bytes());
+        self.root
+            .opened_up(&targets, call)
+            .map_err(|errno| self.fail(if errno == Errno::NOENT { from } else { to }, errno))?;
+        let stat = self.stat(to)?;
+        // Of two names of one file the system leaves both.
+        if self.root.stat(from).is_ok_and(|left| left.is_some_and(|left| left.ino == stat.ino)) {
+            self.discard(from)?;
+        }
+        Ok(stat)
+    }
+
     /// Moves an entry and all below it into the trash. Says whether a sync of the whole file system
     /// is needed to make that durable there.
     pub fn remove(&self, path: &RelPath) -> Result<bool, DestinationError> {

@@ -38,9 +38,16 @@ pub fn commit(
     }
     let has_metas = steps.iter().any(|step| matches!(step, Step::SetMeta { .. }));
     let mut synced: BTreeSet<RelPath> = steps.iter().flat_map(parents).collect();
-    let mut results: Vec<Result<(), Refusal>> = steps.into_iter().map(|step| group.make(step)).collect();
+    let mut not_made: BTreeSet<RelPath> = BTreeSet::new();
+    let mut results: Vec<Result<(), Refusal>> = Vec::with_capacity(steps.len());
+    for step in steps {
+        let made_dir = if let Step::MakeDir { path, .. } = &step { Some(path.clone()) } else { None };
+        let result = group.make(step);
+        not_made.extend(made_dir.filter(|_| result.is_err()));
+        results.push(result);
+    }
     let mut is_uncertain = group.is_uncertain;
-    for (path, meta) in dirs {
+    for (path, meta) in dirs.iter().filter(|(path, _)| !is_in_any(path, &not_made)) {
         if let Err(error) = shore.destination.set_meta(path, meta) {
             // Nothing is told as done: one of the steps left it with a time that the sender would not expect.
             let why = refusal_of(&error);
@@ -64,6 +71,12 @@ pub fn commit(
         shore.trash.wake();
     }
     Committed { results, is_uncertain }
+}
+
+/// Whether a path is one of these or lies below one.
+fn is_in_any(path: &RelPath, dirs: &BTreeSet<RelPath>) -> bool {
+    let above = std::iter::successors(Some(path.clone()), |path| path.split().map(|(parent, _)| parent));
+    !dirs.is_empty() && above.into_iter().any(|path| dirs.contains(&path))
 }
 
 /// Before any of them was made.
@@ -120,11 +133,12 @@ impl Group<'_> {
         match step {
             Step::Install { staged, path, meta, .. } => self.install(staged, &path, &meta),
             Step::MakeDir { path, meta } => {
-                destination.make_dir(&path, &meta).map(drop).map_err(|error| refusal_of(&error))
+                let made = self.with_room(|| destination.make_dir(&path, &meta));
+                made.map(drop).map_err(|error| refusal_of(&error))
             }
             Step::Link { path, target, mtime, .. } => {
                 self.keep_replaced(&path)?;
-                let made = destination.make_link(&path, target.as_bytes(), mtime);
+                let made = self.with_room(|| destination.make_link(&path, target.as_bytes(), mtime));
                 made.map(drop).map_err(|error| refusal_of(&error))
             }
             Step::SetMeta { path, kind, meta } => self.set_meta(&path, kind, &meta),
@@ -135,6 +149,17 @@ impl Group<'_> {
                 Err(DestinationError::Missing { .. } | DestinationError::NoParent { .. }) => Ok(()),
                 result => result.map_err(|error| refusal_of(&error)),
             },
+        }
+    }
+
+    /// Makes what nobody made room for before; once more when there was none and the trash may give it.
+    fn with_room<T>(&self, make: impl Fn() -> Result<T, DestinationError>) -> Result<T, DestinationError> {
+        match make() {
+            Err(error) if error.is_of_space() => {
+                self.shore.make_room(0);
+                make()
+            }
+            made => made,
         }
     }
 
@@ -235,13 +260,14 @@ impl Group<'_> {
         if !is_as_expected(before.as_ref(), moved) {
             return Err(Refusal::Drifted { tag: Tag::UNKNOWN });
         }
-        if *replaced != Expect::Nothing {
-            let options = self.shore.trash.options();
-            let keeps = options.keep_replaced && options.is_on();
-            self.remove(to, keeps).map_err(|error| refusal_of(&error))?;
-        }
-        let after = destination.rename(from, to);
-        self.is_uncertain |= after.is_err() && *replaced != Expect::Nothing;
+        let after = if *replaced == Expect::Nothing {
+            destination.rename(from, to)
+        } else {
+            self.keep_replaced(to)?;
+            let after = destination.rename_over(from, to);
+            self.is_uncertain |= after.is_err();
+            after
+        };
         let after = after.map_err(|error| refusal_of(&error))?;
         if after.is_file() {
             self.carry_over(before, &after, false);

@@ -86,6 +86,11 @@ fn moves(dir: &Path, version: usize) {
     write(dir, names[2], noise(2, 150_000));
     write(dir, &format!("{}/child", names[3]), "child");
     write(dir, "stays", "stays");
+    // In the second version the first one has taken the name of the second.
+    if version == 0 {
+        write(dir, "over/first", noise(4, 5_000));
+    }
+    write(dir, "over/second", noise(5 - version as u64, 5_000));
 }
 
 fn deletes(dir: &Path, version: usize) {

@@ -113,6 +113,7 @@ fn nothing_is_made_through_a_symlink() {
         destination.make_dir(&below, &META).unwrap_err(),
         destination.make_link(&below, b"x", META.mtime).unwrap_err(),
         destination.rename(&path("real"), &below).unwrap_err(),
+        destination.rename_over(&path("real"), &below).unwrap_err(),
         destination.remove(&below).unwrap_err(),
         destination.set_meta(&below, &META).unwrap_err(),
         destination.install(destination.stage().unwrap(), &below).unwrap_err().error,
@@ -153,6 +154,30 @@ fn a_rename_never_replaces() {
     let missing = destination.rename(&path("a"), &path("d")).unwrap_err();
     assert!(matches!(missing, DestinationError::Missing { .. }), "{missing}");
     assert_eq!(fs::read(dir.path().join("c")).unwrap(), b"a");
+}
+
+// A file that was replaced by a move was removed first: killed in between, the server left nothing at its name.
+#[test]
+fn a_rename_over_replaces_files_and_links_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let destination = open(dir.path());
+    let read = |name: &str| fs::read(dir.path().join(name)).unwrap();
+    put(&destination, "a", b"a");
+    put(&destination, "b", b"b");
+    let b = fs::File::open(dir.path().join("b")).unwrap();
+    destination.rename_over(&path("a"), &path("b")).unwrap();
+    assert_eq!((read("b"), b.metadata().unwrap().nlink()), (b"a".to_vec(), 0));
+    let missing = destination.rename_over(&path("a"), &path("b")).unwrap_err();
+    assert!(matches!(missing, DestinationError::Missing { .. }), "{missing}");
+    symlink("b", dir.path().join("link")).unwrap();
+    destination.rename_over(&path("b"), &path("link")).unwrap();
+    assert!(fs::symlink_metadata(dir.path().join("link")).unwrap().is_file());
+    destination.make_dir(&path("d"), &META).unwrap();
+    let is_dir = destination.rename_over(&path("link"), &path("d")).unwrap_err();
+    assert!(matches!(is_dir, DestinationError::WrongKind { .. }), "{is_dir}");
+    fs::hard_link(dir.path().join("link"), dir.path().join("twin")).unwrap();
+    destination.rename_over(&path("link"), &path("twin")).unwrap();
+    assert_eq!((read("twin"), dir.path().join("link").exists()), (b"a".to_vec(), false));
 }
 
 #[test]

@@ -204,6 +204,15 @@ fn a_rename_takes_nothing_from_outside_and_puts_nothing_there() {
 }
 
 #[test]
+fn a_rename_over_replaces_nothing_outside() {
+    let yard = Yard::new();
+    yard.hammer("rename over", |destination, _| {
+        fs::write(yard.inner.join("here"), "here").unwrap();
+        destination.rename_over(&path("here"), &path("flips/file")).is_ok()
+    });
+}
+
+#[test]
 fn an_exchange_touches_nothing_outside() {
     let yard = Yard::new();
     fs::write(yard.inner.join("here"), "here").unwrap();

@@ -2,6 +2,7 @@
 
 mod clones;
 mod confine;
+mod group;
 mod in_place;
 mod signed;
 
