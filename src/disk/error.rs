@@ -13,9 +13,9 @@ use std::os::fd::BorrowedFd;
 /// changes will fail as well and the sender waits.
 #[derive(Debug, thiserror::Error)]
 pub enum DestinationError {
-    #[error("no space for {path}: {free_bytes} bytes are free")]
+    #[error("the destination's disk is full: {free_bytes} bytes are free, too few for {path}")]
     NoSpace { path: String, free_bytes: u64 },
-    #[error("no inodes left for {path}")]
+    #[error("the destination's disk has no room for more files: none for {path}")]
     NoInodes { path: String },
     #[error("the quota is used up at {path}")]
     Quota { path: String },

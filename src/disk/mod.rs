@@ -48,7 +48,7 @@ pub use findings::{
 pub use overwrite::OverwriteError;
 pub use own::{OwnFolder, OwnFolderError, id_of};
 pub use partial::{Intent, Ledger, PartialId, StoredPartial, load_partial, load_values, remove_partial};
-pub use probe::{Keeps, free_bytes, probe};
+pub use probe::{Keeps, file_system_id, free_bytes, probe};
 pub use root::{Root, RootError};
 pub use salvage::{SalvageError, salvage};
 pub use scan::{Rescan, Scan, ScanError, Touched, rescan, scan};

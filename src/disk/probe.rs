@@ -40,9 +40,15 @@ pub struct Keeps {
 pub fn probe(own: &OwnFolder) -> std::result::Result<Keeps, DestinationError> {
     let dir = &own.dir;
     sweep(dir);
-    let probed = try_all(dir);
+    // Before the sweep: what is free then was not when it failed.
+    let probed = try_all(dir).map_err(|errno| DestinationError::of(&".strait/probe", errno, dir.as_fd()));
     sweep(dir);
-    probed.map_err(|errno| DestinationError::of(&".strait/probe", errno, dir.as_fd()))
+    probed
+}
+
+/// A number that the file system of `own` has for as long as it exists; `None` where it tells none.
+pub fn file_system_id(own: &OwnFolder) -> Option<u64> {
+    sys::fstatvfs(&own.dir).ok().map(|space| space.f_fsid).filter(|id| *id != 0)
 }
 
 fn try_all(dir: &OwnedFd) -> Result<Keeps> {

@@ -14,6 +14,7 @@ mod filling;
 mod greet;
 mod hasher;
 pub mod holdings;
+mod keeps;
 mod lease;
 mod listen;
 pub mod options;

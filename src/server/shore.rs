@@ -1,12 +1,12 @@
 //! The destination as the server holds it: its directory, its cache and what it can keep.
 
 use super::contents::KnownContents;
+use super::keeps::tried_or_known;
 use super::options::{Found, Making};
 use super::partials::Partials;
 use super::trash::Trash;
 use crate::disk::{
     Destination, DestinationError, Occupancy, OwnFolderError, Root, RootError, clean, may_clean, occupancy,
-    probe,
 };
 use crate::model::limits::LOW_SPACE_BYTES;
 use crate::net::{Places, Secret};
@@ -122,10 +122,10 @@ impl Shore {
         let destination = destination.map_err(own)?;
         let partials = Partials::load(destination.own()).map_err(disk)?;
         destination.own().sweep_pins().map_err(disk)?;
-        let keeps = probe(destination.own()).map_err(disk)?;
         let state = state.map_or_else(|| path.join(".strait/state"), Path::to_owned);
         let (cache, opened) =
             Cache::open(&state).map_err(|source| ShoreError::Cache { path: state.clone(), source })?;
+        let keeps = tried_or_known(destination.own(), &cache).map_err(disk)?;
         let rebuilt = match opened {
             Opened::Rebuilt { why, .. } => Some(why),
             Opened::Fresh | Opened::Found => None,

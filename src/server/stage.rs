@@ -50,6 +50,8 @@ pub struct Stage {
     whole: BTreeMap<ChangeId, Ready>,
     /// Small files, closed so that any number of them may wait: number in the stage and content.
     packed: BTreeMap<(ChangeId, u32), (u64, ContentHash)>,
+    /// Small files for which there was no space, beside others of their pack for which there was.
+    unstaged: BTreeMap<(ChangeId, u32), DestinationError>,
     /// Room for what is copied.
     buffer: Vec<u8>,
 }
@@ -62,6 +64,7 @@ impl Stage {
             kept: BTreeMap::new(),
             whole: BTreeMap::new(),
             packed: BTreeMap::new(),
+            unstaged: BTreeMap::new(),
             buffer: Vec::new(),
         }
     }
@@ -252,7 +255,8 @@ impl Stage {
         Ok(Sealed::Mismatch { level, values })
     }
 
-    /// Stages small files; their content hashes, when their one hash is right.
+    /// Stages small files; their content hashes, when their one hash is right. Where space is short, those that
+    /// fit: the others fail when they are taken.
     pub fn pack(
         &mut self,
         shore: &Shore,
@@ -273,14 +277,27 @@ impl Stage {
         if *hasher.finalize().as_bytes() != hash.0 {
             return Err(Refusal::HashDiffers);
         }
-        for (index, (bytes, content_hash)) in contents.iter().zip(&hashes).enumerate() {
+        let mut n_staged = 0;
+        let mut full = None;
+        for (index, (bytes, content_hash)) in (0..).zip(contents.iter().zip(&hashes)) {
             match stage_small(&shore.destination, bytes) {
-                Ok(number) => drop(self.packed.insert((id, index as u32), (number, *content_hash))),
+                Ok(number) => {
+                    n_staged += 1;
+                    self.packed.insert((id, index), (number, *content_hash));
+                }
+                Err(error) if error.is_of_space() => {
+                    full = Some(refusal_of_stage(&error));
+                    self.unstaged.insert((id, index), error);
+                }
                 Err(error) => {
                     self.drop_change(&shore.destination, id);
                     return Err(refusal_of_stage(&error));
                 }
             }
+        }
+        if let Some(why) = full.filter(|_| n_staged == 0) {
+            self.drop_change(&shore.destination, id);
+            return Err(why);
         }
         Ok(hashes)
     }
@@ -292,6 +309,9 @@ impl Stage {
         staged: Staged,
         meta: &Meta,
     ) -> Result<Ready, DestinationError> {
+        if let Some(error) = self.unstaged.remove(&(staged.id, staged.index)) {
+            return Err(error);
+        }
         let mut ready = match self.packed.remove(&(staged.id, staged.index)) {
             Some((number, hash)) => {
                 let file = StagedFile::reopen(destination.own(), number)?;
@@ -311,6 +331,7 @@ impl Stage {
     pub fn drop_change(&mut self, destination: &Destination, id: ChangeId) {
         self.filling.remove(&id);
         self.whole.remove(&id);
+        self.unstaged.retain(|(of, _), _| *of != id);
         let packed: Vec<_> = self.packed.range((id, 0)..=(id, u32::MAX)).map(|(key, _)| *key).collect();
         for key in packed {
             if let Some((number, _)) = self.packed.remove(&key) {
