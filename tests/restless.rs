@@ -3,6 +3,7 @@
 
 mod faults;
 
+use faults::mounts::{Place, make_image, mount_image, own_mounts};
 use faults::{DEADLINE, Running, Yard, free_port};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -70,14 +71,17 @@ fn write_version(file: &File, version: u64) {
     }
 }
 
+fn is_version(bytes: &[u8]) -> bool {
+    bytes.len() == PAGES as usize * PAGE && is_of_one_moment(bytes)
+}
+
 fn is_of_one_moment(bytes: &[u8]) -> bool {
     let numbers: Vec<u64> =
         bytes.as_chunks::<8>().0.iter().map(|number| u64::from_le_bytes(*number)).collect();
     let pages: Vec<u64> = numbers.chunks(PAGE / 8).map(|page| page[0]).collect();
-    bytes.len() == PAGES as usize * PAGE
-        && numbers.chunks(PAGE / 8).all(|page| page.iter().all(|number| *number == page[0]))
+    numbers.chunks(PAGE / 8).all(|page| page.iter().all(|number| *number == page[0]))
         && pages.is_sorted_by(|before, after| before >= after)
-        && pages[0] - pages[PAGES as usize - 1] <= 1
+        && pages[0] - pages[pages.len() - 1] <= 1
 }
 
 fn watch(yard: &Yard, port: u16) -> Running {
@@ -127,7 +131,7 @@ fn a_file_that_is_rewritten_all_the_time_is_sent_as_it_was_at_one_moment() {
     write_version(&file, 1);
     let writer = Writer::start(move |round| write_version(&file, 1 + round));
     let watch = watch(&yard, port);
-    see_versions(&yard.dest.join("db"), 4, is_of_one_moment, &watch);
+    see_versions(&yard.dest.join("db"), 4, is_version, &watch);
     drop(writer);
     yard.converges("when the file rests");
 }
@@ -148,7 +152,7 @@ fn a_push_takes_a_file_that_never_rests_as_it_is_at_one_moment() {
     let is_partial = |ended: &faults::Ended| ended.status.code() == Some(3);
     let ended = (0..10).map(|_| yard.push(Some(port))).find(|ended| !is_partial(ended));
     ended.expect("one push of ten finds a quiet moment").is_in_step("a push");
-    assert!(is_of_one_moment(&std::fs::read(yard.dest.join("db")).unwrap()));
+    assert!(is_version(&std::fs::read(yard.dest.join("db")).unwrap()));
     assert!(is_log(&std::fs::read(yard.dest.join("log")).unwrap()));
 }
 
@@ -174,6 +178,53 @@ fn a_push_names_a_file_that_was_never_the_same_twice() {
         assert_eq!(ended.status.code(), Some(3), "{}", ended.err);
         let names_it = |line: &str| line.contains(r#""event":"skipped""#) && line.contains(r#""path":"db""#);
         assert!(ended.out.lines().any(names_it), "{}", ended.out);
+    }
+}
+
+/// Pages of each half of a file whose halves are written at the same time.
+const HALF_PAGES: u64 = 4_096;
+
+/// Where the file system clones, one moment is had of a file of which no two readings ever agree.
+fn is_cloned(n_mib: u64, make: &[&str]) {
+    let mut yard = Yard::new();
+    // The clone is made beside the client's state: both are on it.
+    let home = yard.path.join("home");
+    make_image(&yard.path.join("image"), n_mib, make);
+    mount_image(&yard.path.join("image"), &home);
+    yard.src = home.join("src");
+    std::fs::create_dir(&yard.src).unwrap();
+    let file = File::create(yard.src.join("db")).unwrap();
+    (0..2 * HALF_PAGES).for_each(|page| file.write_all_at(&[0; PAGE], page * PAGE as u64).unwrap());
+    let writers = [0, HALF_PAGES].map(|first| {
+        let file = file.try_clone().unwrap();
+        Writer::without_rest(move |round| {
+            let (version, page) = (1 + (round - 1) / HALF_PAGES, first + (round - 1) % HALF_PAGES);
+            file.write_all_at(&version.to_le_bytes().repeat(PAGE / 8), page * PAGE as u64).unwrap();
+        })
+    });
+    let mut before = Vec::new();
+    for round in 1..=3 {
+        yard.push(None).is_in_step(&format!("push {round}"));
+        let bytes = std::fs::read(yard.dest.join("db")).unwrap();
+        assert!(bytes != before, "push {round} sent nothing");
+        assert!(bytes.chunks(bytes.len() / 2).all(is_of_one_moment), "push {round} sent what never was");
+        before = bytes;
+    }
+    let n_rounds = writers.iter().map(|writer| writer.rounds.load(Ordering::Relaxed));
+    assert!(n_rounds.min() > Some(HALF_PAGES), "both halves were written all the time");
+}
+
+#[test]
+fn a_file_that_never_rests_is_cloned_on_btrfs() {
+    if own_mounts("a_file_that_never_rests_is_cloned_on_btrfs", &["mkfs.btrfs"]) == Place::Inside {
+        is_cloned(800, &["mkfs.btrfs", "-q"]);
+    }
+}
+
+#[test]
+fn a_file_that_never_rests_is_cloned_on_xfs() {
+    if own_mounts("a_file_that_never_rests_is_cloned_on_xfs", &["mkfs.xfs"]) == Place::Inside {
+        is_cloned(800, &["mkfs.xfs", "-q", "-m", "reflink=1"]);
     }
 }
 
