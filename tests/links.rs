@@ -4,6 +4,8 @@
 mod faults;
 #[path = "links/line.rs"]
 mod line;
+#[path = "links/loss.rs"]
+mod loss;
 
 use faults::{Ended, Rng, Running, Yard, deadline, free_port};
 use line::{Line, PLAIN, Shape};

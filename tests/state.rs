@@ -169,7 +169,7 @@ fn a_store_that_is_harmed_on_either_side_is_made_again_and_said_once() {
     let mut case = Case::new(&mut rng);
     // A few bytes may lie where nobody looks before a later case: then it is said there.
     let mut is_unsaid = [false; 2];
-    for round in 0..number("STRAIT_ROUNDS", 1) {
+    for round in 0..number("STRAIT_ROUNDS", 2) {
         for (n, harm) in HARMS.into_iter().enumerate() {
             let of = (n + round) % 2;
             let side = ["client", "server"][of];

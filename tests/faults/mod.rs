@@ -5,6 +5,7 @@
 
 pub mod edits;
 pub mod mounts;
+pub mod nets;
 pub mod stays;
 pub mod tree;
 pub mod versions;

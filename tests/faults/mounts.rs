@@ -19,8 +19,7 @@ pub fn own_mounts(test: &str, tools: &[&str]) -> Place {
     if std::env::var_os(INSIDE).is_some() {
         return Place::Inside;
     }
-    let lacks = tools.iter().find(|tool| !has(tool));
-    if let Some(lacks) = lacks {
+    if let Some(lacks) = lacking(tools) {
         println!("skipped: needs {lacks}");
         return Place::Done;
     }
@@ -28,12 +27,21 @@ pub fn own_mounts(test: &str, tools: &[&str]) -> Place {
         println!("skipped: needs the right to mount");
         return Place::Done;
     }
-    let mut command = unshare();
-    command.arg(std::env::current_exe().unwrap()).args(["--exact", test, "--nocapture"]).env(INSIDE, "1");
-    let output = command.output().unwrap();
-    println!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{test} failed in its own mounts");
+    run_again(test, unshare().env(INSIDE, "1"));
     Place::Done
+}
+
+/// The first of these tools that this machine does not have.
+pub fn lacking<'a>(tools: &[&'a str]) -> Option<&'a str> {
+    tools.iter().find(|tool| !has(tool)).copied()
+}
+
+/// Runs the test of this name once more, behind a command that runs another.
+pub fn run_again(test: &str, behind: &mut Command) {
+    behind.arg(std::env::current_exe().unwrap()).args(["--exact", test, "--nocapture"]);
+    let output = behind.output().unwrap();
+    println!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{test} failed in a place of its own");
 }
 
 fn unshare() -> Command {
@@ -54,15 +62,16 @@ fn may_mount() -> bool {
     run_quietly(command.args(["mount", "-t", "tmpfs", "none"]).arg(dir.path()))
 }
 
-fn run_quietly(command: &mut Command) -> bool {
+pub fn run_quietly(command: &mut Command) -> bool {
     command.output().is_ok_and(|output| output.status.success())
 }
 
-/// Runs a tool of the system to its end.
-pub fn run(tool: &str, words: &[&str]) {
+/// Runs a tool of the system to its end; what it printed.
+pub fn run(tool: &str, words: &[&str]) -> String {
     let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
     let output = Command::new(tool).args(words).env("PATH", path).output().unwrap();
     assert!(output.status.success(), "{tool} {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Mounts a small file system in memory.
