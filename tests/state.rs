@@ -87,11 +87,19 @@ impl Harm {
             Harm::OtherVersion => {
                 let database = redb::Database::open(store).unwrap();
                 let writing = database.begin_write().unwrap();
-                writing.open_table(WORDS).unwrap().insert(FORMAT_KEY, &b"a format of tomorrow"[..]).unwrap();
+                writing.open_table(WORDS).unwrap().insert(FORMAT_KEY, &format_of_tomorrow()[..]).unwrap();
                 writing.commit().unwrap();
             }
         }
     }
+}
+
+/// The row by which a store of a later version says its format, with the check that every row begins with.
+fn format_of_tomorrow() -> Vec<u8> {
+    let format = 2_u32.to_le_bytes();
+    let length = (FORMAT_KEY.len() as u64).to_le_bytes();
+    let checked = [b"words\0", &length[..], FORMAT_KEY, &format].concat();
+    [&blake3::hash(&checked).as_bytes()[..8], &format].concat()
 }
 
 fn stores_below(dir: &Path) -> Vec<PathBuf> {
@@ -183,13 +191,17 @@ fn a_store_that_is_harmed_on_either_side_is_made_again_and_said_once() {
                 assert!(!stores.is_empty(), "{what}: there is a store below {}", dir.display());
                 stores.iter().filter(|store| store.exists()).for_each(|store| harm.does(store, &mut rng));
             });
-            let by_client = n_rebuilt(&case.comes_round(&mut rng, &what));
-            let by_server = n_rebuilt(&case.server.said());
+            let (said_by_client, said_by_server) = (case.comes_round(&mut rng, &what), case.server.said());
+            let (by_client, by_server) = (n_rebuilt(&said_by_client), n_rebuilt(&said_by_server));
             let (harmed, other) =
                 if side == "client" { (by_client, by_server) } else { (by_server, by_client) };
             let most_of_other = usize::from(is_unsaid[1 - of]);
             assert!(harmed <= 1 && other <= most_of_other, "{what}: said {harmed} and {other} times");
             assert!(harmed == 1 || !harm.is_plain(), "{what}: not said");
+            if harm == Harm::OtherVersion {
+                let said = [said_by_client, said_by_server][of].clone();
+                assert!(said.contains("it is not of format 1"), "{what}: {said}");
+            }
             is_unsaid[1 - of] &= other == 0;
             is_unsaid[of] = harmed == 0;
         }
