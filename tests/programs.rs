@@ -3,6 +3,8 @@
 
 mod common;
 
+#[path = "programs/answers.rs"]
+mod answers;
 #[path = "programs/contents.rs"]
 mod contents;
 #[path = "programs/drift.rs"]

@@ -4,6 +4,7 @@
 //! code 2, before anything was read, written or connected.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
@@ -12,6 +13,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use super::receiving::{Authorised, FoundArgs, MakingArgs, Trash};
+use super::report::{unwritten, unwritten_text};
 use super::sending::{Push, Send, StatusArgs};
 use super::words::{self, Place};
 use crate::client::event::Outcome;
@@ -79,9 +81,17 @@ pub struct Refusal(clap::Error);
 impl Refusal {
     /// Prints it where it belongs: help to standard output, a refusal to standard error.
     pub fn tell(&self) -> Outcome {
-        // A closed standard output leaves nobody to tell.
-        let _ = self.0.print();
-        if self.0.use_stderr() { Outcome::Usage } else { Outcome::InStep }
+        let printed = self.0.print().and_then(|()| std::io::stdout().flush());
+        if self.0.use_stderr() {
+            return Outcome::Usage;
+        }
+        match unwritten(printed) {
+            None => Outcome::InStep,
+            Some(error) => {
+                let _ = writeln!(std::io::stderr(), "{}", unwritten_text(&error));
+                Outcome::Failed
+            }
+        }
     }
 }
 

@@ -31,6 +31,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> Outcome {
     be_quiet_about_damage();
     // One for the whole process, so that tasks and threads of the programs may keep it.
     let reporter: &'static Reporter = Box::leak(Box::new(Reporter::new(say)));
+    let is_answer = !matches!(command, Command::Send(_) | Command::Serve(_));
     let outcome = match command {
         Command::Send(options) => crate::client::run(options, reporter),
         Command::Serve(options) => crate::server::run(options, reporter),
@@ -47,8 +48,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> Outcome {
             }
         },
     };
-    reporter.finish(outcome);
-    outcome
+    if is_answer { reporter.finish_answer(outcome) } else { reporter.finish(outcome) }
 }
 
 /// A panic that means a damaged store is told as an event; all others are shown as ever.

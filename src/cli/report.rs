@@ -3,8 +3,8 @@
 //! Information goes to standard output, trouble and the progress line to standard error. With
 //! `serve --stdio` standard output carries the protocol, and everything goes to standard error.
 
-use std::io::{IsTerminal, Write};
-use std::sync::{Mutex, PoisonError};
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::args::{Loudness, Say};
@@ -27,6 +27,8 @@ pub struct Reporter {
     is_terminal: bool,
     state: Mutex<State>,
     progress_line: ProgressLine,
+    /// Why standard output did not take everything.
+    unwritten: OnceLock<io::Error>,
 }
 
 #[derive(Default)]
@@ -47,6 +49,7 @@ impl Reporter {
             is_terminal,
             state: Mutex::default(),
             progress_line: ProgressLine::new(draws),
+            unwritten: OnceLock::new(),
         }
     }
 
@@ -57,10 +60,27 @@ impl Reporter {
     }
 
     /// Says the end of the run.
-    pub fn finish(&self, outcome: Outcome) {
+    pub fn finish(&self, outcome: Outcome) -> Outcome {
         self.progress_line.clear();
         if self.say.json {
             self.print(false, &json::end_line(outcome, unix_ms()));
+        }
+        outcome
+    }
+
+    /// The same of a run that was for its answer alone: one that could not be written has failed.
+    pub fn finish_answer(&self, outcome: Outcome) -> Outcome {
+        let outcome = self.finish(self.of_answer(outcome));
+        if let Some(error) = self.unwritten.get() {
+            self.print(true, &unwritten_text(error));
+        }
+        self.of_answer(outcome)
+    }
+
+    fn of_answer(&self, outcome: Outcome) -> Outcome {
+        match outcome {
+            Outcome::InStep if self.unwritten.get().is_some() => Outcome::Failed,
+            outcome => outcome,
         }
     }
 
@@ -96,14 +116,16 @@ impl Reporter {
         }
     }
 
+    /// A stream that takes nothing does not stop the work: `finish_answer` is told where that was all there is.
     fn print(&self, is_trouble: bool, text: &str) {
-        // Whoever closed the stream does not want to know: the work goes on all the same.
-        let _ = if is_trouble || self.say.stdout_taken {
-            writeln!(std::io::stderr().lock(), "{text}")
-        } else {
-            let mut stdout = std::io::stdout().lock();
-            writeln!(stdout, "{text}").and_then(|()| stdout.flush())
-        };
+        if is_trouble || self.say.stdout_taken {
+            let _ = writeln!(io::stderr().lock(), "{text}");
+            return;
+        }
+        let mut stdout = io::stdout().lock();
+        if let Some(error) = unwritten(writeln!(stdout, "{text}").and_then(|()| stdout.flush())) {
+            let _ = self.unwritten.set(error);
+        }
     }
 }
 
@@ -123,6 +145,15 @@ impl Report for Reporter {
             }
         }
     }
+}
+
+/// What kept text from standard output; nothing where its reader has gone and does not want to know.
+pub fn unwritten(written: io::Result<()>) -> Option<io::Error> {
+    written.err().filter(|error| error.kind() != io::ErrorKind::BrokenPipe)
+}
+
+pub fn unwritten_text(error: &io::Error) -> String {
+    format!("error: nothing or not everything was written to standard output: {error}")
 }
 
 /// Whether `every_ms` have passed since it was last due; if so, it is due now.
