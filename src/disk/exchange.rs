@@ -56,6 +56,8 @@ impl Destination {
 
     pub(super) fn rotate_one_by_one(&self, ring: &[RelPath]) -> std::result::Result<(), DestinationError> {
         let Some((first, others)) = ring.split_first() else { return Ok(()) };
+        // What is under way is ended first: its intent must not be lost.
+        self.finish_exchange()?;
         for (index, path) in others.iter().enumerate() {
             self.stat(path)?;
             if ring[..=index].iter().any(|other| path.is_at_or_below(other) || other.is_at_or_below(path)) {

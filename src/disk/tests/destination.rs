@@ -242,6 +242,22 @@ fn a_ring_that_a_crash_cut_off_anywhere_is_ended_and_no_path_ever_holds_what_is_
     }
 }
 
+// The next ring was written over the intent of one whose last step had failed: what it had set aside was put in
+// the trash, under a name that was never its own.
+#[test]
+fn a_ring_that_failed_half_way_is_ended_before_the_next_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let destination = open(dir.path());
+    for name in ["a", "c", "d", "e"] {
+        put(&destination, name, name.as_bytes());
+    }
+    fs::write(dir.path().join(".strait/intent"), b"a\0b").unwrap();
+    fs::write(dir.path().join(".strait/swap"), b"was a").unwrap();
+    destination.rotate(&[path("c"), path("d"), path("e")]).unwrap();
+    let read = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
+    assert_eq!(["a", "b", "c", "d", "e"].map(read), ["a", "was a", "e", "c", "d"]);
+}
+
 #[test]
 fn a_ring_rotates_files_and_directories_or_stays_as_it_was() {
     let dir = tempfile::tempdir().unwrap();

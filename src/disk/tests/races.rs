@@ -1,11 +1,12 @@
 //! A directory of the destination is exchanged for a symlink and back, all the time, while an operation below it
 //! is tried: whatever it meets, nothing outside of the root is read, made, changed or removed.
 //!
-//! One test for each operation. `STRAIT_FLIPS=1000000` makes it long.
+//! One test for each operation; those of several steps are in `races/steps.rs`. `STRAIT_FLIPS=1000000` makes it long.
+
+mod steps;
 
 use super::*;
 use crate::disk::Destination;
-use crate::disk::clean::empty;
 use crate::model::{Meta, Time};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::fs;
@@ -29,14 +30,35 @@ struct Yard {
     outer: PathBuf,
     /// The directory inside that flips.
     home: fs::File,
+    /// Tries, at least: one with a sync in it takes as long as many exchanges.
+    tries_least: usize,
 }
 
 /// Everything that an operation could have changed outside.
-type Outside = Vec<(PathBuf, u32, i64, i64, u64, u64, Vec<u8>)>;
+type Outside = Vec<Entry>;
+type Entry = (PathBuf, u32, i64, i64, u64, u64, Vec<u8>);
+
+fn entry(path: &std::path::Path) -> Entry {
+    let meta = fs::symlink_metadata(path).unwrap();
+    let bytes = if meta.is_file() { fs::read(path).unwrap() } else { Vec::new() };
+    let links = if meta.is_dir() { 0 } else { meta.nlink() };
+    (path.to_owned(), meta.mode(), meta.mtime(), meta.mtime_nsec(), meta.ino(), links, bytes)
+}
 
 impl Yard {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::of(tempfile::tempdir().unwrap(), 20)
+    }
+
+    /// Where a sync takes no time, if there is such a place: many more tries.
+    fn in_memory() -> Self {
+        match tempfile::tempdir_in("/dev/shm") {
+            Ok(dir) => Self::of(dir, 2_000),
+            Err(_) => Self::new(),
+        }
+    }
+
+    fn of(dir: tempfile::TempDir, tries_least: usize) -> Self {
         let (inner, outer) = (dir.path().join("dest"), dir.path().join("outer"));
         for top in [inner.join("flips"), outer.clone()] {
             fs::create_dir_all(top.join("sub")).unwrap();
@@ -49,36 +71,54 @@ impl Yard {
         symlink(&outer, inner.join("other")).unwrap();
         let home = fs::File::open(inner.join("flips")).unwrap();
         let destination = Destination::open(root(&inner), [7; 16]).unwrap();
-        Self { _dir: dir, destination, inner, outer, home }
+        Self { _dir: dir, destination, inner, outer, home, tries_least }
     }
 
     fn outside(&self) -> Outside {
-        let mut found = Vec::new();
+        let mut found = vec![entry(&self.outer)];
         for dir in [self.outer.clone(), self.outer.join("sub")] {
-            for entry in fs::read_dir(&dir).unwrap() {
-                let path = entry.unwrap().path();
-                let meta = fs::symlink_metadata(&path).unwrap();
-                let bytes = if meta.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
-                let links = if meta.is_dir() { 0 } else { meta.nlink() };
-                found.push((path, meta.mode(), meta.mtime(), meta.mtime_nsec(), meta.ino(), links, bytes));
-            }
+            found.extend(fs::read_dir(&dir).unwrap().map(|listed| entry(&listed.unwrap().path())));
         }
         found.sort();
         found
     }
 
     /// Tries an operation while the names flip; it says whether it went through.
-    fn hammer(&self, what: &str, mut operation: impl FnMut(&Destination, usize) -> bool) {
+    fn hammer(&self, what: &str, operation: impl FnMut(&Destination, usize) -> bool) {
+        self.hammer_at(what, [self.inner.join("flips"), self.inner.join("other")], operation);
+    }
+
+    /// The same with other names.
+    fn hammer_at(
+        &self,
+        what: &str,
+        [one, other]: [PathBuf; 2],
+        operation: impl FnMut(&Destination, usize) -> bool,
+    ) {
+        let flip = || {
+            renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE).expect("both stand");
+            true
+        };
+        self.hammer_with(what, flip, operation);
+    }
+
+    /// The same with another way to flip, which says whether it has.
+    fn hammer_with(
+        &self,
+        what: &str,
+        flip: impl Fn() -> bool + Sync,
+        mut operation: impl FnMut(&Destination, usize) -> bool,
+    ) {
         let before = self.outside();
         let wanted = std::env::var("STRAIT_FLIPS").ok().and_then(|n| n.parse().ok()).unwrap_or(FLIPS);
         let (n_flips, stop) = (AtomicU64::new(0), AtomicBool::new(false));
         let (mut n_done, mut n_refused) = (0, 0);
         std::thread::scope(|scope| {
+            // Also when the operation panics: the thread would flip for ever.
+            let _stopper = Stopper(&stop);
             scope.spawn(|| {
-                let (flips, other) = (self.inner.join("flips"), self.inner.join("other"));
                 while !stop.load(Ordering::Relaxed) {
-                    renameat_with(CWD, &flips, CWD, &other, RenameFlags::EXCHANGE).expect("both stand");
-                    n_flips.fetch_add(1, Ordering::Relaxed);
+                    n_flips.fetch_add(u64::from(flip()), Ordering::Relaxed);
                 }
             });
             for n in 0.. {
@@ -86,16 +126,24 @@ impl Yard {
                     true => n_done += 1,
                     false => n_refused += 1,
                 }
-                let is_enough = n_flips.load(Ordering::Relaxed) >= wanted && n_done > 0 && n_refused > 0;
-                if is_enough || n >= TRIES && n_flips.load(Ordering::Relaxed) >= wanted {
+                let has_flipped = n_flips.load(Ordering::Relaxed) >= wanted && n >= self.tries_least;
+                if has_flipped && (n_done > 0 && n_refused > 0 || n >= TRIES) {
                     break;
                 }
             }
-            stop.store(true, Ordering::Relaxed);
         });
         println!("{what}: {n_done} done, {n_refused} refused, {n_flips:?} flips");
+        assert!(n_flips.into_inner() >= wanted, "{what}: too few exchanges");
         assert_eq!(self.outside(), before, "{what} reached outside");
         assert!(n_done > 0 && n_refused > 0, "{what}: {n_done} done, {n_refused} refused: no race");
+    }
+}
+
+struct Stopper<'s>(&'s AtomicBool);
+
+impl Drop for Stopper<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -288,30 +336,6 @@ fn a_pin_holds_nothing_from_outside() {
         destination.unpin(pin).unwrap();
         true
     });
-}
-
-#[test]
-fn emptying_a_root_removes_nothing_outside() {
-    let yard = Yard::new();
-    let before = yard.outside();
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let (flips, other) = (yard.inner.join("flips"), yard.inner.join("other"));
-            while !stop.load(Ordering::Relaxed) {
-                // Whatever is gone already is made again.
-                let _ = fs::create_dir_all(flips.join("sub"));
-                let _ = symlink(&yard.outer, &other);
-                let _ = renameat_with(CWD, &flips, CWD, &other, RenameFlags::EXCHANGE);
-            }
-        });
-        for _ in 0..FLIPS / 5 {
-            let _ = empty(yard.destination.root(), &AtomicBool::new(false));
-        }
-        stop.store(true, Ordering::Relaxed);
-    });
-    let after: Vec<_> = yard.outside().into_iter().filter(|found| before.contains(found)).collect();
-    assert_eq!(after, before, "emptying reached outside");
 }
 
 /// What is staged, and what a removal moves, lies in strait's own folder: it is held open, whatever its name
