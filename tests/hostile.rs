@@ -18,6 +18,10 @@ mod door;
 mod far;
 #[path = "hostile/harbour.rs"]
 mod harbour;
+#[path = "hostile/matching.rs"]
+mod matching;
+#[path = "hostile/secrets.rs"]
+mod secrets;
 #[path = "hostile/servers.rs"]
 mod servers;
 #[path = "hostile/wire.rs"]

@@ -1,7 +1,9 @@
 //! A server that plays a script for each connection, with a key that the client was told to trust.
 
+use crate::common::traced::traced;
 use crate::common::{Ran, Running, User, World, text};
 use crate::wire::{Host, PREFACE, identity, runtime};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -55,6 +57,13 @@ impl Far {
     pub fn push(&self, world: &World, more: &[&str]) -> Ran {
         let words = self.words("push", world, more);
         self.client(world).run(&words.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// The same under strace, whose words these are.
+    pub fn traced_push(&self, world: &World, log: &Path, strace: &[&str], more: &[&str]) -> Ran {
+        let words = self.words("push", world, more);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        Running::start(traced(&world.me, log, strace, &words)).ended()
     }
 
     pub fn watch(&self, world: &World, more: &[&str]) -> Running {

@@ -6,29 +6,42 @@ use super::super::blocks::SignatureError;
 use super::super::rebuild::RebuildError;
 use super::*;
 
-/// The weak hash of every window of the target, under strong hashes that never match.
+/// Bytes of windows that a hostile signature is made of here: to make it takes longer than to bear it.
+const WINDOWS_BYTES: usize = 64 * MIB;
+
+/// The weak hash of every sixteenth window of a target's beginning, under strong hashes that never match.
+fn hostile_signature(target: &[u8], block_bytes: u32) -> RangeSignature {
+    let block = block_bytes as usize;
+    let starts = (0..(2 * MIB).min(target.len() - block)).step_by(16).take(WINDOWS_BYTES / block);
+    let mut entries = Vec::new();
+    for start in starts {
+        let signature = RangeSignature::compute(0, &target[start..start + block], block_bytes, 4);
+        entries.extend_from_slice(&signature.entries()[..4]);
+        entries.extend_from_slice(&[0; 4]);
+    }
+    let len = entries.len() as u64 / 8 * u64::from(block_bytes);
+    RangeSignature::parse(0, len, block_bytes, 4, entries).unwrap()
+}
+
 #[test]
 fn hostile_signature_costs_bounded_time() {
-    let target = noise(4 * GROUP, 16);
-    let groups = GroupTree::compute(&target);
-    for block_bytes in [509, 4_093, 65_521_u32] {
-        let mut entries = Vec::new();
-        for start in 0..(2 * MIB).min(target.len() - block_bytes as usize) {
-            if start % 16 == 0 {
-                let window = &target[start..start + block_bytes as usize];
-                let signature = RangeSignature::compute(0, window, block_bytes, 4);
-                entries.extend_from_slice(&signature.entries()[..4]);
-                entries.extend_from_slice(&[0; 4]);
-            }
+    // Of a content that repeats itself each block matches again and again.
+    let large: Vec<u8> = noise(16 * 1_024, 17).into_iter().cycle().take(16 * MIB).collect();
+    for target in [noise(4 * GROUP, 16), large] {
+        let groups = GroupTree::compute(&target);
+        for block_bytes in [509, 4_093, 65_521_u32] {
+            let hostile = hostile_signature(&target, block_bytes);
+            let size = hostile.len();
+            let known = KnownBasis { index: 0, size, groups: None, signatures: vec![hostile] };
+            let start = Instant::now();
+            let (made, stats) = sent(&[], Some(&known), offered(&target, &groups, &[]), 0);
+            let took = start.elapsed();
+            assert!(made.bytes == target);
+            assert_eq!(stats.literal, target.len() as u64);
+            let what = format!("{} bytes, blocks of {block_bytes}: {took:?}", target.len());
+            println!("{what}");
+            assert!(took < Duration::from_secs(2), "{what}");
         }
-        let len = entries.len() as u64 / 8 * u64::from(block_bytes);
-        let hostile = RangeSignature::parse(0, len, block_bytes, 4, entries).unwrap();
-        let known = KnownBasis { index: 0, size: len, groups: None, signatures: vec![hostile] };
-        let start = Instant::now();
-        let (made, stats) = sent(&[], Some(&known), offered(&target, &groups, &[]), 0);
-        assert!(made.bytes == target);
-        assert_eq!(stats.literal, target.len() as u64);
-        assert!(start.elapsed() < Duration::from_secs(2), "blocks of {block_bytes}: {:?}", start.elapsed());
     }
 }
 
