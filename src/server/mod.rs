@@ -170,11 +170,9 @@ async fn serve(
     let warm = Warm::start(shore.clone(), events);
     let harbour =
         Arc::new(Harbour { shore, lease: Lease::default(), warm, events, stop, lost: Notify::new() });
-    let line = format!(
-        "strait watch SRC --host {} --port {} --ticket {ticket}",
-        shown_host(address),
-        address.port()
-    );
+    // In the variable, as the words of a command line are everybody's to read.
+    let (host, port) = (shown_host(address), address.port());
+    let line = format!("STRAIT_TICKET={ticket} strait watch SRC --host {host} --port {port}");
     tokio::spawn(stop_on_signal(stopper, events));
     tell_listening(&harbour, address.to_string(), Some(line));
     listen(harbour.clone(), listener, ServerTls::new(&identity), door).await;

@@ -194,7 +194,8 @@ fn to_port<'a>(verb: &'a str, src: &'a Path, port: &'a str) -> [&'a str; 8] {
 
 fn ticket_of(listening: &serde_json::Value) -> String {
     let line = listening["ticket_line"].as_str().expect("a line to run elsewhere");
-    line.split_once("--ticket ").expect("a ticket in it").1.to_string()
+    let rest = line.split_once("STRAIT_TICKET=").expect("a ticket in it").1;
+    rest.split(' ').next().expect("there is always a first").to_string()
 }
 
 /// A server that listens.

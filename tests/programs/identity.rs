@@ -2,7 +2,7 @@
 
 use crate::common::running::Ran;
 use crate::common::tree::*;
-use crate::common::{Server, User, World, assert_same, text};
+use crate::common::{Server, User, World, assert_same, is_root, text};
 use std::io;
 use std::net::{TcpListener, TcpStream};
 
@@ -173,6 +173,88 @@ fn the_key_is_private_and_stays_the_same() {
     assert_ne!(ran.ended_with(0).out[0], key);
     chmod(&file, 0o644);
     world.me.run(&["key"]).ended_with(1).says("chmod");
+}
+
+#[test]
+fn a_key_of_another_user_is_not_used_and_the_owner_and_the_next_step_are_named() {
+    if !is_root() {
+        println!("skipped: needs root to give a file away: a key of another user");
+        return;
+    }
+    let world = world_with_a_file();
+    key_of(&world.me);
+    let own = world.me.home.join(".config/strait/identity");
+    let named = write(world.at("named"), std::fs::read(&own).expect("it was made"));
+    chmod(&named, 0o600);
+    for key in [&own, &named] {
+        std::os::unix::fs::chown(key, Some(65_534), None).expect("root may do that");
+    }
+    let named = text(&named);
+    let serve = ["serve", text(&world.dst), "--host", "127.0.0.1", "--port", "0"];
+    let ways: [&[&str]; 4] = [
+        &["key"],
+        &["key", "--identity", named],
+        &["push", text(&world.src), "--host", "127.0.0.1", "--port", "1", "--identity", named],
+        &[&serve[..], &["--identity", named]].concat(),
+    ];
+    for words in ways {
+        let ran = world.me.run(words);
+        ran.ended_with(1).says("belongs to user 65534, not to user 0").says("chown 0");
+    }
+    assert!(!world.dst.exists(), "nothing was begun");
+}
+
+/// The ways in which some bytes may be written down.
+fn written_forms(bytes: &[u8], base64: &str) -> [String; 3] {
+    let hex = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let listed: Vec<String> = bytes.iter().map(u8::to_string).collect();
+    [base64.to_owned(), hex, listed.join(", ")]
+}
+
+/// The bytes of base64 without an end, of either alphabet.
+fn bytes_of(base64: &str) -> Vec<u8> {
+    let value = |c: u8| match c {
+        b'A'..=b'Z' => c - b'A',
+        b'a'..=b'z' => c - b'a' + 26,
+        b'0'..=b'9' => c - b'0' + 52,
+        b'+' | b'-' => 62,
+        _ => 63,
+    };
+    let join = |group: &[u8]| group.iter().fold(0_u32, |bits, c| bits << 6 | u32::from(value(*c)));
+    base64
+        .as_bytes()
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .flat_map(|group| join(group).to_be_bytes().into_iter().skip(1))
+        .collect()
+}
+
+#[test]
+fn neither_ticket_nor_private_key_is_written_to_a_log() {
+    let world = world_with_a_file();
+    let friend = world.user("friend");
+    let server = world.serve(&["-v"]);
+    let mut command = friend.strait(&["push", text(&world.src), "--host", "127.0.0.1", "--json", "-vv"]);
+    command.args(["--port", &server.port.to_string()]).env("STRAIT_TICKET", &server.ticket);
+    let pushed = crate::common::Running::start(command).ended();
+    pushed.ended_with(0);
+    let ticket = server.ticket.split_once(':').expect("a head").1.to_owned();
+    let served = server.stop();
+    let printed = |line: &&String| line.contains("ticket_line");
+    assert_eq!(served.out.iter().filter(printed).count(), 1);
+    let said: Vec<String> = [&served.err, &pushed.out, &pushed.err].into_iter().flatten().cloned().collect();
+    let said = [said, served.out.iter().filter(|line| !printed(line)).cloned().collect()].concat().join("\n");
+    // The secret is what follows the server's key; of a private key, what follows its head.
+    let mut secrets = vec![written_forms(&bytes_of(&ticket[44..]), &ticket[44..])];
+    for user in [&world.me, &friend] {
+        let pem = std::fs::read_to_string(user.home.join(".config/strait/identity")).expect("it was made");
+        let body = pem.lines().nth(1).expect("a body").to_owned();
+        secrets.push(written_forms(&bytes_of(&body[24..]), &body[24..]));
+    }
+    for form in secrets.iter().flatten() {
+        assert!(!said.contains(form), "{form} in:\n{said}");
+    }
 }
 
 #[test]
