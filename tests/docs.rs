@@ -25,14 +25,17 @@ fn every_line_of_the_architecture_has_its_source_file() {
 fn every_test_that_the_page_on_security_names_is_there() {
     let security = include_str!("../docs/security.md");
     let mut names = Vec::new();
-    for heading in ["rsync's lessons", "Bombs"] {
-        let section = security.split_once(&format!("\n## {heading}\n")).expect("there is such a section").1;
-        let (section, _) = section.split_once("\n## ").expect("it is not the last one");
+    for heading in ["What is promised", "rsync's lessons", "Bombs"] {
+        let section = section_of(security, heading);
         let tests = section.lines().filter_map(|line| line.strip_prefix("| ")?.rsplit("| ").next());
         let found: Vec<&str> = tests.flat_map(|column| column.split('`').skip(1).step_by(2)).collect();
         assert!(found.len() > 10, "the table of {heading} was not found: {found:?}");
         names.extend(found);
     }
+    let prose = section_of(security, "What holds").split('`').skip(1).step_by(2);
+    let found: Vec<&str> = prose.filter(|words| is_name_of_test(words)).collect();
+    assert!(found.len() > 20, "the tests of each paragraph were not found: {found:?}");
+    names.extend(found);
     let mut texts = String::new();
     for folder in ["src", "tests"] {
         read_all(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut texts);
@@ -68,6 +71,17 @@ fn every_fuzz_target_has_a_corpus_of_small_files() {
             sizes.iter().max()
         );
     }
+}
+
+fn section_of<'t>(page: &'t str, heading: &str) -> &'t str {
+    let section = page.split_once(&format!("\n## {heading}\n")).expect("there is such a section").1;
+    section.split_once("\n## ").expect("it is not the last one").0
+}
+
+/// Whether words are those of a sentence, joined as in the name of a function.
+fn is_name_of_test(words: &str) -> bool {
+    let is_fit = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    words.matches('_').count() > 2 && words.chars().all(is_fit)
 }
 
 fn read_all(folder: &Path, texts: &mut String) {

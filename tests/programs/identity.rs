@@ -205,10 +205,10 @@ fn a_key_of_another_user_is_not_used_and_the_owner_and_the_next_step_are_named()
 }
 
 /// The ways in which some bytes may be written down.
-fn written_forms(bytes: &[u8], base64: &str) -> [String; 3] {
+fn written_forms(bytes: &[u8], base64: &str) -> [String; 4] {
     let hex = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let listed: Vec<String> = bytes.iter().map(u8::to_string).collect();
-    [base64.to_owned(), hex, listed.join(", ")]
+    let listed = |bytes: &[u8]| bytes.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
+    [base64.to_owned(), hex, listed(bytes), listed(base64.as_bytes())]
 }
 
 /// The bytes of base64 without an end, of either alphabet.
