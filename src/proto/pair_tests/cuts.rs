@@ -46,6 +46,38 @@ fn a_lost_acknowledgement() {
     });
 }
 
+/// Scenario 3, half of it: cut after every message, and what came of it then cut once more.
+#[test]
+fn half_of_a_pass() {
+    let six = || {
+        let mut pair = Pair::new();
+        for index in 0..6 {
+            pair.files.write(&path(&format!("f{index}")), &noise(index, 100_000));
+        }
+        pair.join();
+        pair
+    };
+    let n_sent = |pair: &Pair| pair.count_ups(|up| matches!(up, Up::Put(_)));
+    cut_anywhere(six, |pair| {
+        pair.run();
+        let n_there = pair.disk.items.len();
+        if pair.sender.is_none() {
+            pair.forget_messages();
+            assert_eq!(pair.push(), Ending::Identical);
+            assert_eq!(n_sent(pair), 6 - n_there);
+        }
+        pair.assert_in_step();
+    });
+    agrees_with_every_cut(|| {
+        let mut pair = six();
+        pair.cut_after = Some(75);
+        pair.run();
+        pair.cut_after = None;
+        assert!(pair.sender.is_none() && (1..6).contains(&pair.disk.items.len()));
+        pair
+    });
+}
+
 /// Scenario 6.
 #[test]
 fn an_edited_destination() {
@@ -121,7 +153,7 @@ fn many_transfers_in_any_order() {
 
 /// Cuts the link after every number of messages of a scene that goes on meanwhile: a message may also come
 /// between two edits. What it is about is looked at by `act` itself.
-fn cut_anywhere(scene: impl Fn() -> Pair, act: impl Fn(&mut Pair)) {
+pub(super) fn cut_anywhere(scene: impl Fn() -> Pair, act: impl Fn(&mut Pair)) {
     for cut in 0.. {
         let mut pair = scene();
         pair.cut_after = Some(cut);
@@ -172,6 +204,29 @@ fn a_source_that_changes_while_it_is_read() {
     }
 }
 
+/// Scenario 19, after three rounds of repair: once more without a basis, then the old version stays. The disk makes
+/// the same mistake each time, whatever connection it is.
+#[test]
+fn a_file_that_cannot_be_rebuilt() {
+    for (n_wrong, expected) in [(6, Ending::Identical), (1_000, Ending::Partial)] {
+        with_every_cut(|settle| {
+            let mut pair = Pair::with(&[("f", &noise(1, 200_000)), ("g", b"1")]);
+            pair.push();
+            pair.files.write(&path("f"), &noise(2, 200_001));
+            pair.files.write(&path("g"), b"2");
+            pair.disk.garbles.insert(200_001, n_wrong);
+            pair.join();
+            assert_eq!(settle(&mut pair), expected);
+            let is_old = pair.disk.items[&path("f")].bytes() == noise(1, 200_000);
+            assert_eq!(is_old, expected == Ending::Partial);
+            assert_eq!(pair.disk.items[&path("g")].bytes(), b"2");
+            if expected == Ending::Identical {
+                pair.assert_in_step();
+            }
+        });
+    }
+}
+
 /// Scenario 20.
 #[test]
 fn contents_with_equal_tags() {
@@ -186,23 +241,23 @@ fn contents_with_equal_tags() {
     });
 }
 
-/// Scenario 25.
+/// Scenario 23, the option dropped: what was set aside is in the tree again, and goes.
 #[test]
-fn a_mass_delete() {
+fn another_scope() {
     with_every_cut(|settle| {
         let mut pair = pushed();
-        for index in 0..150 {
-            pair.files.write(&path(&format!("m/{index}")), b"x");
+        pair.config.scope = Scope::new(false, &["*.log".into()]).expect("a scope");
+        for name in [".hidden", "d/x.log", "d/e/y.log"] {
+            pair.disk.put_foreign(&path(name), Body::File(b"foreign".to_vec()), FOREIGN);
         }
-        pair.push();
-        pair.files.remove(&path("m"));
-        pair.files.write(&path("a"), b"changed");
-        pair.files.write(&path("large"), &noise(5, 150_000));
+        assert_eq!(pair.push(), Ending::Identical);
+        assert!(pair.disk.items.contains_key(&path(".hidden")));
+        pair.files.write(&path("d/x.log"), b"in scope now");
+        pair.config.scope = Scope::new(true, &[]).expect("a scope");
         pair.join();
-        assert_eq!(settle(&mut pair), Ending::Held);
-        assert!(pair.disk.items.contains_key(&path("m/7")));
-        assert_eq!(pair.disk.items[&path("a")].bytes(), b"changed");
-        assert_eq!(pair.disk.items[&path("large")].bytes(), noise(5, 150_000));
+        assert_eq!(settle(&mut pair), Ending::Identical);
+        assert_eq!(pair.disk.items[&path("d/x.log")].bytes(), b"in scope now");
+        pair.assert_in_step();
     });
 }
 

@@ -2,29 +2,22 @@
 
 use super::drive::Answer;
 use super::items::{Body, Item, Items};
+use super::partials::{Kept, Loss};
 use super::tree_of;
 use crate::delta::ops::{Op, PartialName};
 use crate::delta::small;
-use crate::model::limits::{PARTIAL_BYTES, PARTIAL_NOTE_BYTES};
 use crate::model::{Content, ContentHash, Kind, Leaf, List, Meta, Node, RelPath, Tree};
-use crate::proto::message::{AskedFile, BlockNames, ContentFound, Down, PackBody, PartialInfo, Refusal};
+use crate::proto::message::{AskedFile, BlockNames, ContentFound, Down, PackBody, Refusal};
 use crate::proto::receiver::{Action, BasisRef, Offer, PackedFile, Question, RESUMED, Staged, Walked};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-struct Stage {
-    bytes: Vec<u8>,
-    bases: Vec<Vec<u8>>,
-    offer: Offer,
-    failed: bool,
-    /// Ops came in no order: it is the beginning of nothing.
-    is_repaired: bool,
-}
-
-/// What came of a transfer that ended early.
-#[derive(Clone, Debug)]
-pub struct Kept {
-    pub offer: Offer,
+pub struct Stage {
     pub bytes: Vec<u8>,
+    bases: Vec<Vec<u8>>,
+    pub offer: Offer,
+    pub failed: bool,
+    /// Ops came in no order: it is the beginning of nothing.
+    pub is_repaired: bool,
 }
 
 #[derive(Default)]
@@ -35,17 +28,20 @@ pub struct Disk {
     pub left: BTreeMap<[u8; 16], BTreeSet<RelPath>>,
     pub last_source: Option<[u8; 16]>,
     pub scope: [u8; 16],
-    stages: BTreeMap<u64, Stage>,
+    pub(super) stages: BTreeMap<u64, Stage>,
     /// Partials of this connection, and those of earlier ones.
-    sent: BTreeMap<u64, Kept>,
+    pub(super) sent: BTreeMap<u64, Kept>,
     pub stored: BTreeMap<[u8; 16], Kept>,
-    /// The server is killed, not only the link cut: what was not noted is lost.
-    pub loses_unnoted: bool,
-    packs: BTreeMap<u64, Vec<Vec<u8>>>,
+    pub loss: Loss,
+    /// What stood here before the group that is being made, when power may go.
+    pub(super) before_group: Option<Items>,
+    pub(super) packs: BTreeMap<u64, Vec<Vec<u8>>>,
     clock: u64,
     /// Killed before the so-manieth step from now of a commit.
     pub kill_at: Option<usize>,
     pub is_killed: bool,
+    /// It does what it is told, and says nothing.
+    pub stands: bool,
     pub n_steps: usize,
     /// Changes of these paths are refused, the next so many times.
     pub refuses: BTreeMap<RelPath, (Refusal, u32)>,
@@ -156,53 +152,6 @@ impl Disk {
         if failed {
             answers.push(Answer::Staged(id, Err(Refusal::BasisGone { index })));
         }
-    }
-
-    fn take_partial(&mut self, of: PartialName) -> Option<Kept> {
-        match of {
-            PartialName::Sent(id) => self.sent.remove(&id),
-            PartialName::Stored(name) => self.stored.remove(&name),
-        }
-    }
-
-    /// What a greeting lists.
-    pub fn partials(&self) -> Vec<PartialInfo> {
-        let info = |(name, kept): (&[u8; 16], &Kept)| PartialInfo {
-            name: *name,
-            hash: kept.offer.hash,
-            size: kept.offer.size,
-            have: kept.bytes.len() as u64,
-            path: kept.offer.path.clone(),
-        };
-        self.stored.iter().map(info).collect()
-    }
-
-    /// What is staged of large files stays as partials, whole or as far as it was noted.
-    fn store_partials(&mut self) {
-        let stages = std::mem::take(&mut self.stages).into_values();
-        let stages = stages.filter(|stage| !stage.failed && !stage.is_repaired);
-        let kept = stages.map(|stage| Kept { offer: stage.offer, bytes: stage.bytes });
-        let kept: Vec<Kept> = kept.chain(std::mem::take(&mut self.sent).into_values()).collect();
-        for mut kept in kept {
-            if self.loses_unnoted {
-                kept.bytes
-                    .truncate(kept.bytes.len() / PARTIAL_NOTE_BYTES as usize * PARTIAL_NOTE_BYTES as usize);
-            }
-            if (kept.offer.size >= PARTIAL_BYTES || !self.loses_unnoted) && !kept.bytes.is_empty() {
-                let mut name = [0xff; 16];
-                name[8..].copy_from_slice(&self.stamp().to_be_bytes());
-                self.stored.insert(name, kept);
-            }
-        }
-    }
-
-    /// The connection ends, or the server's process: what is staged goes or becomes partials.
-    pub fn restart(&mut self) {
-        self.store_partials();
-        self.packs.clear();
-        self.is_killed = false;
-        self.kill_at = None;
-        self.n_stages_left = 0;
     }
 
     fn walk(&mut self, deep: bool, skip: &BTreeSet<RelPath>, answers: &mut Vec<Answer>) {

@@ -4,10 +4,21 @@
 //! receiver's process killed between any two steps of a commit; then new machines meet, with what
 //! each side keeps: the disks, the sender's acknowledged tree, the names that were set aside.
 //!
-//! The numbers in the tests are those of the scenarios in `docs/protocol.md`. Left to what comes
-//! later: the lease (29, 30).
+//! The numbers in the tests are those of the scenarios in `docs/protocol.md`. Each of them is run as it stands there
+//! and with the link cut at every message, but for these, which are all:
+//!
+//! - 29 and 30, who holds a destination: that is decided before there are machines. `tests/links.rs` tries it with
+//!   the built program.
+//! - 2: no sender sends changes ahead yet. The receiver is given them by hand, and then cut off after each.
+//! - 21 and 25 are cut at every message; of the thousand steps at which a receiver can be killed in 21 a sample is taken.
+//! - 31 is cut with 8 transfers: with 64 there are thousands of runs of megabytes each.
+//! - 32 is about bytes at which the connection ends at once, or which change nothing: cut after the one message that it has,
+//!   it would be scenario 1.
+//! - 35 is nothing but cuts.
 
 mod bases;
+mod cut_crowds;
+mod cut_transfers;
 mod cuts;
 mod disk;
 mod drive;
@@ -19,6 +30,7 @@ mod listings;
 mod misfits;
 mod moves;
 mod names;
+mod partials;
 mod property;
 mod resume;
 mod scenarios;
@@ -261,8 +273,12 @@ impl Pair {
             self.leave();
             return false;
         }
-        let can =
-            [!self.up.is_empty(), !self.down.is_empty(), !self.replies.is_empty(), !self.answers.is_empty()];
+        let can = [
+            !self.up.is_empty(),
+            !self.down.is_empty(),
+            !self.replies.is_empty(),
+            !self.answers.is_empty() && !self.disk.stands,
+        ];
         let ready: Vec<usize> = (0..4).filter(|&index| can[index]).collect();
         if ready.is_empty() {
             return match self.pulls.pop_front() {

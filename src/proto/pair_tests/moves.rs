@@ -1,4 +1,4 @@
-//! Moves, swaps and rings: each in one batch, killed between every two steps, cut at every message. Whenever
+//! Scenario 15. Moves, swaps and rings: each in one batch, killed between every two steps, cut at every message. Whenever
 //! it is killed, each path is absent, old or new.
 
 use super::*;

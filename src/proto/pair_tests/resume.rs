@@ -1,6 +1,7 @@
 //! Scenarios: what came of a transfer is not sent again.
 
 use super::items::Body;
+use super::partials::Loss;
 use super::*;
 use crate::model::limits::PARTIAL_BYTES;
 use crate::proto::message::Put;
@@ -56,12 +57,12 @@ fn a_transfer_that_is_cut_goes_on_where_it_was() {
     assert!(n_messages > Some(20));
 }
 
-/// Scenarios 7 and 8: the receiver's process is killed; what it had noted is not sent again.
+/// Scenario 7: the receiver's process is killed; what it had noted is not sent again.
 #[test]
 fn a_killed_receiver_goes_on_from_what_it_had_noted() {
     for n in [1, 12, 30, 40] {
         let mut pair = Pair::with(&[("f", &noise(1, LARGE))]);
-        pair.disk.loses_unnoted = true;
+        pair.disk.loss = Loss::Unnoted;
         pair.join();
         cut_after_frames(&mut pair, n);
         let have: u64 = pair.disk.partials().iter().map(|info| info.have).sum();
@@ -246,21 +247,13 @@ fn a_disk_that_stalls_for_a_minute_loses_nobody() {
         assert!(pair.step(), "it streams");
     }
     let until = pair.now_ms + 60_000;
+    pair.disk.stands = true;
     while pair.now_ms < until {
-        // Everything goes on but the disk.
-        pair.drain();
-        if !pair.up.is_empty() {
-            pair.deliver_up();
-        } else if !pair.down.is_empty() {
-            pair.deliver_down();
-        } else if !pair.replies.is_empty() {
-            pair.reply();
-        } else if let Some(id) = pair.pulls.pop_front() {
-            pair.pull(id);
-        } else {
+        if !pair.step() {
             pair.let_time_pass();
         }
     }
+    pair.disk.stands = false;
     let sent = delivered_literals(&pair);
     assert!(sent < 5 * (24 << 10) + (512 << 10), "{sent} literals on credit");
     assert!(pair.count_ups(|up| matches!(up, Up::Ping(_) | Up::Pong(_))) >= 3);

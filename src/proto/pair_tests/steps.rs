@@ -3,6 +3,7 @@
 use super::disk::Disk;
 use super::drive::Answer;
 use super::items::{Body, Item, Items};
+use super::partials::Loss;
 use crate::model::{Kind, Meta, RelPath, Tag, Time};
 use crate::proto::message::Refusal;
 use crate::proto::receiver::{Committed, Expect, Step};
@@ -14,6 +15,9 @@ impl Disk {
             self.put_foreign(&path, Body::File(bytes), meta);
         }
         self.groups.push(steps.len());
+        if self.loss == Loss::Unsynced && !self.is_killed {
+            self.before_group = Some(self.items.clone());
+        }
         let mut results = Vec::new();
         for step in steps {
             if self.dies() {
@@ -32,6 +36,7 @@ impl Disk {
         if self.dies() {
             return;
         }
+        self.before_group = None;
         let is_uncertain = self.syncs_that_fail > 0;
         if is_uncertain {
             self.syncs_that_fail -= 1;

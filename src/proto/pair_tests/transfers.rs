@@ -37,7 +37,7 @@ fn changes_ahead_count_only_for_the_root_they_were_made_for() {
     }
 }
 
-fn ahead_hello(scope: [u8; 16], root: ContentHash) -> Hello {
+pub(super) fn ahead_hello(scope: [u8; 16], root: ContentHash) -> Hello {
     Hello {
         capabilities: 0,
         client: [1; 16],
