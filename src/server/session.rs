@@ -75,7 +75,12 @@ pub async fn serve_guest(
                         break breach.to_string();
                     }
                 }
-                Some(Err(error)) => break error.to_string(),
+                Some(Err(error)) => {
+                    if error.is_breach() {
+                        bye(&outbox, ByeCode::Breach, &error.to_string());
+                    }
+                    break error.to_string();
+                }
                 None => break "the connection was closed".to_owned(),
             },
             Some(answer) = disk.answers.recv() => {

@@ -4,6 +4,7 @@ use crate::harbour::*;
 use crate::wire::{Near, body_of};
 use strait::delta::ops::{Basis, Op};
 use strait::model::{Kind, List, Name, RelPath, Tag, Time};
+use strait::proto::frame::Message;
 use strait::proto::message::*;
 
 #[test]
@@ -35,18 +36,23 @@ fn bodies_that_are_no_messages_end_the_connection() {
     let harbour = Harbour::new();
     let mut trailing = body_of(&Up::Ping(5));
     trailing.push(0);
-    let bodies: [(&str, &[u8]); 8] = [
-        ("a byte too many", &trailing),
-        ("a byte too few", &[19]),
-        ("an unknown number", &[22]),
-        ("an unknown number below 128", &[127, 1, 2]),
-        ("a number from 251 on", &[251, 1]),
-        ("a list of 2^40 directories", &[2, 1, 0xfd, 0, 0, 0, 0, 0, 1, 0, 0]),
-        ("a basis of unknown kind", &[3, 1, 9, 0, 0, 0]),
-        ("a path that claims more bytes than there are", &[11, 1, 0xfc, 0xff, 0xff, 0xff, 0x7f, b'x']),
+    let bodies: [(&str, &[u8], &str); 8] = [
+        ("a byte too many", &trailing, "1 bytes too many"),
+        ("a byte too few", &[19], "number 19 cannot be read"),
+        ("the first number that no message has", &[Up::LAST + 1], "is unknown"),
+        ("an unknown number below 128", &[127, 1, 2], "127 is unknown"),
+        ("a number from 251 on", &[251, 1], "251 is unknown"),
+        ("a list of 2^40 directories", &[2, 1, 0xfd, 0, 0, 0, 0, 0, 1, 0, 0], "cannot be read"),
+        ("a basis of unknown kind", &[3, 1, 9, 0, 0, 0], "cannot be read"),
+        (
+            "a path that claims more bytes than there are",
+            &[11, 1, 0xfc, 0xff, 0xff, 0xff, 0x7f, b'x'],
+            "cannot be read",
+        ),
     ];
-    for (what, body) in bodies {
-        harbour.is_breach(what, |near| near.body(body));
+    for (what, body, reason) in bodies {
+        let why = harbour.is_breach(what, |near| near.body(body));
+        assert!(why.contains(reason), "{what}: {why}");
     }
     harbour.still_serves();
 }
@@ -97,7 +103,8 @@ fn climbing_paths_end_the_connection_in_every_message() {
         let placeholder = vec![b'Z'; forged.len()];
         for message in with_path(&placeholder) {
             let what = format!("{} in message {}", String::from_utf8_lossy(forged), body_of(&message)[0]);
-            harbour.is_breach(&what, |near| near.say_forged(&message, &placeholder, forged));
+            let why = harbour.is_breach(&what, |near| near.say_forged(&message, &placeholder, forged));
+            assert!(why.contains("a path ") || why.contains("a name "), "{what}: {why}");
         }
     }
     harbour.still_serves();
@@ -125,6 +132,31 @@ fn names_that_are_paths_end_the_connection() {
     harbour.still_serves();
 }
 
+/// In how many places a message of this kind can hold a path. Without a wildcard: a new message does not compile
+/// until somebody has said it.
+fn n_paths(message: &Up) -> usize {
+    match message {
+        Up::Hello(_) | Up::Begin { .. } | Up::AskHave { .. } | Up::End { .. } | Up::Cancel { .. } => 0,
+        Up::Check { .. } | Up::Ping(_) | Up::Pong(_) | Up::Bye { .. } => 0,
+        Up::List { .. } | Up::AskGroups { .. } | Up::AskSignature { .. } | Up::AskBlocks { .. } => 1,
+        Up::Delta { .. } | Up::MakeDir { .. } | Up::Link { .. } | Up::SetMeta(_) => 1,
+        Up::Remove { .. } | Up::Leave { .. } | Up::Rotate { .. } => 1,
+        Up::Put(_) | Up::Pack(_) | Up::Move { .. } | Up::Swap { .. } => 2,
+    }
+}
+
+#[test]
+fn every_place_for_a_path_is_tried() {
+    let messages = with_path(b"ZZZZ");
+    let known: Vec<u8> = (0..=Up::LAST).collect();
+    for number in known {
+        let of_number = messages.iter().filter(|message| body_of(*message)[0] == number);
+        let n_tried = of_number.clone().count();
+        let n_places = of_number.map(n_paths).next().unwrap_or(0);
+        assert_eq!(n_tried, n_places, "message {number}");
+    }
+}
+
 /// Messages that change or ask, each with this path in one place.
 fn with_path(bytes: &[u8]) -> Vec<Up> {
     let at = || RelPath::parse(bytes).expect("the placeholder is a path");
@@ -135,6 +167,7 @@ fn with_path(bytes: &[u8]) -> Vec<Up> {
         Up::Put(Box::new(put(1, "n", b"x", vec![basis()]))),
         Up::Delta { id: 1, at: 0, ops: List::new(vec![Op::Use { basis: basis() }]) },
         Up::Pack(Box::new(pack(1, text, "n", b"x"))),
+        Up::Pack(Box::new(same(basis()))),
         Up::MakeDir { id: 1, path: at(), meta: meta(0o755) },
         Up::Link {
             id: 1,
@@ -146,6 +179,11 @@ fn with_path(bytes: &[u8]) -> Vec<Up> {
         Up::Move { id: 1, from: at(), to: path("n"), kind: Kind::File, tag: Tag([1; 8]) },
         Up::Move { id: 1, from: path("a"), to: at(), kind: Kind::File, tag: Tag([1; 8]) },
         Up::Swap { id: 1, a: at(), a_tag: Tag([1; 8]), b: path("a"), b_tag: Tag([1; 8]) },
+        Up::Swap { id: 1, a: path("a"), a_tag: Tag([1; 8]), b: at(), b_tag: Tag([1; 8]) },
+        Up::Rotate {
+            id: 1,
+            ring: List::new([path("a"), path("d"), at()].map(|at| (at, Tag([1; 8]))).into()),
+        },
         Up::Remove { id: 1, items: List::new(vec![removal(text, Kind::File)]) },
         Up::Leave { id: 1, paths: List::new(vec![at()]) },
         Up::List {
@@ -161,5 +199,20 @@ fn with_path(bytes: &[u8]) -> Vec<Up> {
             block_bytes: 1_021,
             strong_bytes: 8,
         },
+        Up::AskBlocks {
+            request: 1,
+            files: List::new(vec![AskedFile {
+                path: at(),
+                parts: List::new(vec![(0, 3_000)]),
+                block_bytes: 1_024,
+            }]),
+        },
     ]
+}
+
+/// A pack whose one file is another's content.
+fn same(basis: Basis) -> Pack {
+    let whole = pack(1, "", "n", b"x");
+    let file = PackFile { body: PackBody::Same { basis }, ..whole.files[0].clone() };
+    Pack { files: List::new(vec![file]), ..whole }
 }

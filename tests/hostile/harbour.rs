@@ -81,12 +81,12 @@ impl Harbour {
         near
     }
 
-    /// Plays an attack and demands that the server ends the session without having done anything.
+    /// Plays an attack and demands that the server ends the session without having done anything. Returns why it did.
     #[track_caller]
-    pub fn is_breach(&self, what: &str, attack: impl FnOnce(&mut Near)) {
+    pub fn is_breach(&self, what: &str, attack: impl FnOnce(&mut Near)) -> String {
         let mut near = self.session();
         attack(&mut near);
-        ends_in_breach(what, &mut near);
+        ends_in_breach(what, &mut near)
     }
 
     /// Demands that nothing happened outside, that others are served, and that the server ends in order.
@@ -108,18 +108,23 @@ impl Harbour {
     }
 }
 
-/// Demands the end of the session and no acknowledgement before it.
+/// Demands the end of the session and no acknowledgement before it. Returns the last word, empty without one.
 #[track_caller]
-pub fn ends_in_breach(what: &str, near: &mut Near) {
+pub fn ends_in_breach(what: &str, near: &mut Near) -> String {
     let heard = near.over();
+    let mut why = String::new();
     for down in &heard {
         let is_word = match down {
             Down::Done { ids, .. } => ids.is_empty(),
-            Down::Bye { code, .. } => *code == ByeCode::Breach,
+            Down::Bye { code, text } => {
+                why = text.to_string();
+                *code == ByeCode::Breach
+            }
             _ => true,
         };
         assert!(is_word, "{what}: {}", short(down));
     }
+    why
 }
 
 pub fn hello(role: Role, process: u8) -> Up {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::delta::ops::{Basis, Op};
 use crate::model::{ContentHash, Kind, List, Meta, Name, Tag, Time};
-use crate::proto::frame::decode;
+use crate::proto::frame::{FrameError, Message, decode};
 use crate::proto::message::*;
 use crate::proto::receiver::Breach;
 use proptest::prelude::*;
@@ -172,7 +172,8 @@ fn entries_that_cannot_be_read_there_are_looked_at_again_and_are_no_agreement() 
 /// Scenario 32.
 #[test]
 fn bytes_that_are_no_frame_are_refused() {
-    assert!(decode::<Up>(&[22, 0]).is_err());
+    let unknown = Up::LAST + 1;
+    assert_eq!(decode::<Up>(&[unknown, 0]), Err(FrameError::Unknown(unknown)));
     assert_eq!(decode::<Down>(&[200, 0]), Ok(None));
     // MakeDir whose path climbs, is absolute, or lies in strait's own folder.
     for name in [&b"../x"[..], b"/x", b"a/../b", b".strait/x", b"a//b", b"a\0"] {
