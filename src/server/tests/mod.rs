@@ -4,6 +4,7 @@ mod clones;
 mod confine;
 mod group;
 mod in_place;
+mod moves;
 mod signed;
 
 use super::options::{Found, Making};
