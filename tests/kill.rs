@@ -8,16 +8,14 @@ mod faults;
 mod kept;
 #[path = "kill/load.rs"]
 mod load;
-#[path = "kill/shapes.rs"]
-mod shapes;
 
 use faults::edits::Editor;
+use faults::shapes::{SHAPES, Shape};
 use faults::stays::what_stays_is_there;
 use faults::versions::{Versions, is_old_or_new};
 use faults::{Rng, Running, Yard, free_port, number, tree};
 use kept::Kept;
 use load::Load;
-use shapes::SHAPES;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -217,7 +215,7 @@ fn a_server_that_lost_its_stage_makes_another() {
     yard.is_in_step("with the stage removed");
 }
 
-fn for_each_shape(src: &Path, work: impl Fn(&shapes::Shape, &Path)) {
+fn for_each_shape(src: &Path, work: impl Fn(&Shape, &Path)) {
     for shape in &SHAPES {
         for instance in 0..INSTANCES {
             work(shape, &src.join(format!("{}-{instance}", shape.name)));

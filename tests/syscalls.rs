@@ -10,6 +10,8 @@
 mod faults;
 #[path = "syscalls/scenes.rs"]
 mod scenes;
+#[path = "syscalls/steps.rs"]
+mod steps;
 #[path = "syscalls/strace.rs"]
 mod strace;
 

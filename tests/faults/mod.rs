@@ -6,6 +6,7 @@
 pub mod edits;
 pub mod mounts;
 pub mod nets;
+pub mod shapes;
 pub mod stays;
 pub mod tree;
 pub mod versions;

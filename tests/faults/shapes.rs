@@ -1,6 +1,6 @@
 //! Batches that are hard to send in order: names that swap, rotate, change their kind.
 
-use super::load::exchange;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::fs::{self, create_dir_all, rename};
 use std::path::Path;
 
@@ -105,6 +105,11 @@ pub const SHAPES: [Shape; 10] = [
     ),
 ];
 
+/// Two names exchange what they hold, in one step.
+pub fn exchange(one: &Path, other: &Path) -> std::io::Result<()> {
+    Ok(renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?)
+}
+
 fn ring(dir: &Path, _: &str) {
     exchange(&dir.join("a"), &dir.join("b")).unwrap();
     exchange(&dir.join("b"), &dir.join("c")).unwrap();
@@ -114,7 +119,7 @@ fn ring(dir: &Path, _: &str) {
 fn file(dir: &Path, name: &str, version: &str) {
     let path = dir.join(name);
     create_dir_all(path.parent().unwrap()).unwrap();
-    let line = format!("{} {name} {version}\n", dir.display());
+    let line = format!("{:?} {name} {version}\n", dir.file_name());
     // From one line to more than a frame.
     let n = 1 + blake3::hash(line.as_bytes()).as_bytes()[0] as usize * usize::from(name != "a") * 8;
     fs::write(path, line.repeat(n)).unwrap();

@@ -3,8 +3,9 @@
 
 use crate::faults::Rng;
 use crate::faults::edits::{content, remove};
+use crate::faults::shapes::exchange;
 use crate::faults::versions::Versions;
-use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
+use rustix::fs::OFlags;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -98,9 +99,4 @@ impl Load {
         self.versions.note_content(&bytes);
         file.write_all_at(&written, at as u64)
     }
-}
-
-/// Two names exchange what they hold, in one step.
-pub fn exchange(one: &Path, other: &Path) -> std::io::Result<()> {
-    Ok(renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?)
 }

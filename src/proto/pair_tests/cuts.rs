@@ -257,6 +257,7 @@ fn another_scope() {
         pair.join();
         assert_eq!(settle(&mut pair), Ending::Identical);
         assert_eq!(pair.disk.items[&path("d/x.log")].bytes(), b"in scope now");
+        assert!(!pair.disk.items.contains_key(&path(".hidden")));
         pair.assert_in_step();
     });
 }
