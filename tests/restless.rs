@@ -255,3 +255,25 @@ fn a_file_that_is_cut_short_or_replaced_while_it_is_sent_is_never_torn() {
     drop(writer);
     yard.converges("when the file rests");
 }
+
+/// Size 0 to whoever asks, and something to whoever reads: they were sent as empty files, and the push ended with 0.
+#[test]
+fn files_that_hold_more_than_their_size_says_are_named() {
+    let yard = Yard::new();
+    let ended = yard.push_from(Path::new("/proc/sys/kernel/random"), None);
+    assert_eq!(ended.status.code(), Some(3), "{}{}", ended.out, ended.err);
+    assert!(
+        ended.out.contains("boot_id") && ended.out.contains("0 bytes that its size says"),
+        "{}",
+        ended.out
+    );
+    assert!(!yard.dest.join("boot_id").exists());
+}
+
+/// The threads of the push itself are in what it sends: each look at it finds new ones, and it never ended.
+#[test]
+fn a_source_that_has_new_names_all_the_time_ends_a_push_all_the_same() {
+    let yard = Yard::new();
+    let ended = yard.push_from(Path::new("/proc/self/task"), None);
+    assert_eq!(ended.status.code(), Some(3), "{}{}", ended.out, ended.err);
+}

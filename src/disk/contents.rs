@@ -148,9 +148,14 @@ fn hash_once(
     if stop.load(Ordering::Relaxed) {
         return Ok(Some(Hashed::Stopped));
     }
+    // As files of /proc are: what they hold is made when they are read.
+    let is_more = before.size == 0 && file.read_at(&mut [0], 0)? > 0;
     let after = file.stat()?;
     if n_read != before.size || !after.is_same_version(&before) {
         return Ok(None);
+    }
+    if is_more {
+        return Err(io::Error::other("it has more than the 0 bytes that its size says"));
     }
     Ok(Some(Hashed::Known(before, indexing.finish(&before))))
 }

@@ -221,6 +221,9 @@ pub const HOLE_BYTES: usize = 64 * KIB;
 pub const REPAIR_ROUNDS: u8 = 3;
 /// How often a file that changes while it is read is tried in one pass, which others wait for.
 pub const SOURCE_TRIES: u32 = 5;
+/// How often files that were not there when a pass began may change before they are read: one that has new
+/// names all the time, as /proc has, would keep it for ever.
+pub const SOURCE_LATE_TRIES: u32 = 1_000;
 /// Refusals in a row that say the destination is not as listed, before a change counts as refused.
 pub const MISFIT_TRIES: u32 = 5;
 /// Walks in a minute without agreement before the sender backs off: either side changes by itself, or lies.

@@ -126,6 +126,16 @@ impl ContentSink for Pieces {
     }
 }
 
+/// It was taken for an empty file, and the push said that all was in step.
+#[test]
+fn a_file_that_holds_more_than_its_size_says_cannot_be_read() {
+    let root = root(Path::new("/proc/sys/kernel"));
+    let hash =
+        |name| crate::disk::hash_pending(&root, &path(name), &Memory::default(), &AtomicBool::new(false));
+    let hashed = hash("ostype");
+    assert!(matches!(&hashed, Hashed::Unreadable(why) if why.to_string().contains("0 bytes")), "{hashed:?}");
+}
+
 #[test]
 fn who_passes_bytes_by_gets_as_many_as_a_core_holds_near() {
     let dir = tempfile::tempdir().unwrap();

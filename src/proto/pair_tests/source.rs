@@ -55,6 +55,8 @@ pub struct Files {
     /// Written just before the so-manieth frame from now is read.
     pub edit_at: Option<(usize, RelPath, Vec<u8>)>,
     pub unreadable: BTreeSet<RelPath>,
+    /// There is one more file, which has another name each time that something is read; so often it had.
+    pub fleeting: Option<u32>,
     pub literal_bytes: u64,
     pub n_frames: usize,
     pub n_snapshots: usize,
@@ -134,6 +136,7 @@ impl Files {
     pub fn act(&mut self, action: Action, replies: &mut Vec<Reply>) {
         match action {
             Action::ReadBatch { batch, wants, .. } => {
+                self.flee();
                 let read = wants.iter().map(|want| self.read(want).map(PackBody::Whole)).collect();
                 replies.push(Reply::Batch(batch, read));
             }
@@ -180,6 +183,16 @@ impl Files {
             Action::Rescan { .. } => replies.push(Reply::Scanned(self.scan())),
             other => panic!("{other:?} is not for the source"),
         }
+    }
+
+    fn flee(&mut self) {
+        let Some(n) = &mut self.fleeting else { return };
+        *n += 1;
+        assert!(*n < 3_000, "it is read for ever");
+        let name = |n: u32| RelPath::parse(format!("fleeting-{n}").as_bytes()).expect("a path");
+        let (old, new) = (name(*n - 1), name(*n));
+        self.remove(&old);
+        self.write(&new, b"here for a moment");
     }
 
     fn read(&mut self, want: &Want) -> Result<Vec<u8>, Unready> {

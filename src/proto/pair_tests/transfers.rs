@@ -89,6 +89,17 @@ fn a_source_that_changes_while_it_is_read_is_never_seen_torn() {
     }
 }
 
+/// Each look found another name, which was gone before it was read: a push of such a source did not end.
+#[test]
+fn a_source_that_has_new_names_all_the_time_is_sent_in_part() {
+    let mut pair = Pair::with(&[("a", b"1"), ("d/b", b"2"), ("fleeting-0", b"gone when it is read")]);
+    pair.files.fleeting = Some(0);
+    assert_eq!(pair.push(), Ending::Partial);
+    assert!(pair.disk.items.contains_key(&path("a")) && pair.disk.items.contains_key(&path("d/b")));
+    let named = pair.news.iter().filter(|news| matches!(news, News::Unreadable { .. })).count();
+    assert_eq!(named, 1);
+}
+
 #[test]
 fn a_file_that_cannot_be_read_is_named_once_and_the_rest_is_sent() {
     let mut pair = Pair::with(&[("small", b"1"), ("good", b"2"), ("large", &noise(1, 100_000))]);

@@ -141,6 +141,9 @@ pub struct Sender {
     /// Contents that the destination holds; made when first needed, then kept.
     contents: Option<HashSet<ContentHash>>,
     tries: BTreeMap<RelPath, u32>,
+    /// The source as it was first scanned, and tries of files that came later.
+    first_scan: Option<Tree>,
+    n_late_tries: u32,
     /// Since when versions of a file are given up for newer ones.
     stale_ms: BTreeMap<RelPath, u64>,
     /// How often in a row a change did not fit what is there, though that was listed again.
@@ -226,6 +229,8 @@ impl Sender {
             singly: BTreeSet::new(),
             contents: None,
             tries: BTreeMap::new(),
+            first_scan: None,
+            n_late_tries: 0,
             stale_ms: BTreeMap::new(),
             misfit_tries: BTreeMap::new(),
             held: None,

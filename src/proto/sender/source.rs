@@ -10,6 +10,9 @@ impl Sender {
     /// The source was scanned, or scanned again; each scan ends with `InStep` once more.
     pub fn source(&mut self, source: Source, now_ms: u64) {
         self.now_ms = now_ms;
+        if self.config.once {
+            self.first_scan.get_or_insert_with(|| source.tree.clone());
+        }
         self.scanned = Some(source);
         self.awaits_source = false;
         self.told = None;

@@ -264,10 +264,7 @@ impl Sender {
     pub(super) fn not_ready(&mut self, path: RelPath, unready: Unready) {
         match unready {
             Unready::Changed => {
-                let tries = self.tries.entry(path.clone()).or_default();
-                *tries += 1;
-                if *tries >= SOURCE_TRIES && self.config.once {
-                    let why = format!("it changed {tries} times while it was read");
+                if let Some(why) = self.never_rests(&path) {
                     self.tell(News::Unreadable { path: path.clone(), why });
                     return self.leave_untouched(path, None);
                 }
@@ -280,6 +277,22 @@ impl Sender {
                 self.leave_untouched(path, leaf);
             }
         }
+    }
+
+    /// Counts a try of a file that changed; why it is not tried again in a pass that is to end.
+    fn never_rests(&mut self, path: &RelPath) -> Option<String> {
+        let first_scan = self.first_scan.as_ref()?;
+        if first_scan.get(path).is_none() {
+            self.n_late_tries += 1;
+        }
+        let tries = self.tries.entry(path.clone()).or_default();
+        *tries += 1;
+        if *tries >= SOURCE_TRIES {
+            return Some(format!("it changed {tries} times while it was read"));
+        }
+        let is_late = self.n_late_tries > SOURCE_LATE_TRIES && first_scan.get(path).is_none();
+        is_late
+            .then(|| "it came late and was gone or another when it was read, as many were before it".into())
     }
 
     /// Leaves a path as it is at the destination, as long as the source holds this leaf there.
