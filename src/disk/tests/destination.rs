@@ -335,6 +335,9 @@ fn closed_directories_take_entries_and_stay_closed() {
         destination.rename(&path(&inner), &path(&format!("moved-{name}"))).unwrap();
         destination.exchange(&path(name), &path(&format!("moved-{name}/f"))).unwrap();
         destination.exchange(&path(name), &path(&format!("moved-{name}/f"))).unwrap();
+        put(&destination, &format!("{name}/over"), b"bytes");
+        destination.set_meta(&path(&format!("{name}/over")), &closed).unwrap();
+        destination.rename_over(&path(&format!("{name}/over")), &path(&format!("moved-{name}/f"))).unwrap();
         for left in [name, &format!("moved-{name}")] {
             assert_eq!(
                 destination.root().stat(&path(left)).unwrap().unwrap().mode,
