@@ -2,7 +2,7 @@
 //!
 //! glibc gives each thread a heap of its own, up to eight for each core, and takes back little of what is freed
 //! there. A push has some forty short threads: with two heaps it takes less than half the memory, and a fifth less of
-//! the processor for pages that need not be made anew (`docs/results/2026-11-26-costs.md`).
+//! the processor for pages that need not be made anew (`docs/architecture.md`, "Heaps", has the figures).
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;

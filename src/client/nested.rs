@@ -11,22 +11,23 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// SRC and the directories above it, each with the id of the destination that it was when looked at.
-pub struct Above(Vec<(PathBuf, Option<RootId>)>);
+/// SRC and the directories above it, each with what stood there as the id of a destination when it was looked at:
+/// nothing, an id, or what is none.
+pub struct Above(Vec<(PathBuf, Option<Option<RootId>>)>);
 
 impl Above {
     /// Looks at SRC and all above it.
     pub fn of(source: &Path) -> Self {
         let source = source.canonicalize().unwrap_or_else(|_| source.to_owned());
-        Self(source.ancestors().map(|dir| (dir.to_owned(), id_at(dir))).collect())
+        Self(source.ancestors().map(|dir| (dir.to_owned(), has_id(dir).then(|| id_at(dir)))).collect())
     }
 
     /// The one that is the destination of this id; also one that became a destination since, and that this side
     /// may not look into any more.
     fn destination(&self, id: &RootId) -> Option<&Path> {
-        let is_it = |(dir, was): &&(PathBuf, Option<RootId>)| match id_at(dir) {
+        let is_it = |(dir, was): &&(PathBuf, Option<Option<RootId>>)| match id_at(dir) {
             Some(now) => now == *id,
-            None => was.map_or_else(|| has_id(dir), |was| was == *id),
+            None => was.map_or_else(|| has_id(dir), |was| was == Some(*id)),
         };
         self.0.iter().find(is_it).map(|(dir, _)| dir.as_path())
     }
@@ -86,5 +87,10 @@ mod tests {
         // It cannot be read, as where this side is confined by now.
         std::fs::write(source.join(".strait/id"), "").expect("an id");
         assert_eq!(above.destination(&[9; 16]), Some(source.as_path()));
+        assert_eq!(
+            Above::of(&source).destination(&[9; 16]),
+            None,
+            "one that was damaged before is no destination"
+        );
     }
 }
