@@ -4,6 +4,7 @@ use super::*;
 use crate::disk::clean::empty;
 use crate::disk::partial::{Intent, Ledger, load_partial, load_values};
 use crate::disk::{Edit, EditKind, Overlay, StagedFile, TrashFolder, salvage};
+use crate::model::limits::GROUP_BYTES;
 use rustix::fs::{AtFlags, Mode, OFlags, openat, statat, unlinkat};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -119,12 +120,15 @@ fn a_directory_is_closed_up_inside_only() {
 fn resume(destination: &Destination, id: [u8; 16]) {
     let own = destination.own();
     let stored = load_partial(own, &id).expect("it was kept");
-    let values = load_values(own, &stored).expect("they were kept");
+    let mut values = load_values(own, &stored).expect("they were kept");
+    let have = stored.have + 1;
     let mut ledger = Ledger::resume(own, id, stored.intent, &values);
     let mut data = own.open_data(&id).unwrap();
     data.write(b"+").unwrap();
     data.flush().unwrap();
-    ledger.note(stored.have + 1, &values, None).unwrap();
+    // Each group that is whole has its value.
+    values.resize(usize::try_from(have).unwrap() / GROUP_BYTES, [7; 32]);
+    ledger.note(have, &values, None).unwrap();
     ledger.keep();
     data.keep().unwrap();
 }
