@@ -31,9 +31,11 @@ enum Fault {
 
 const FAULTS: [Fault; 4] = [Fault::Link, Fault::Server, Fault::Client, Fault::Address];
 
+/// Without a shadow: what fills one reads the source once more, where a busy machine looks like a slow link.
 fn push(yard: &Yard, relay: &Relay) -> Running {
     let (src, port) = (yard.src.to_str().unwrap(), relay.port.to_string());
-    yard.start("push", &["push", src, "-a", "--json", "--host", "127.0.0.1", "--port", &port])
+    let words = ["push", src, "-a", "--json", "--shadow", "0", "--host", "127.0.0.1", "--port", &port];
+    yard.start("push", &words)
 }
 
 /// A count that the kernel keeps of a process; `None` where it does not tell.

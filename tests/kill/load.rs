@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 const NAMES: usize = 12;
 const DIRS: usize = 4;
 const PAGE_BYTES: usize = 4_096;
+/// Entries that go in one step: a source that loses more than half of many under one watch is held, which is not what is tried.
+const MOST_REMOVED: usize = 25;
 
 pub struct Load {
     src: PathBuf,
@@ -49,7 +51,8 @@ impl Load {
                 self.versions.note_tree(&self.src);
                 fs::rename(self.dir(rng), self.dir(rng)).or_else(|_| exchange(&path, &self.dir(rng)))
             }
-            14 => remove(&path),
+            14 if n_entries(&path) <= MOST_REMOVED => remove(&path),
+            14 => Ok(()),
             _ => {
                 self.versions.note_tree(&self.src);
                 let _ = remove(&self.src.join("link"));
@@ -99,4 +102,13 @@ impl Load {
         self.versions.note_content(&bytes);
         file.write_all_at(&written, at as u64)
     }
+}
+
+/// How many entries stand at a path and below it.
+fn n_entries(path: &Path) -> usize {
+    let Ok(meta) = fs::symlink_metadata(path) else { return 0 };
+    if !meta.is_dir() {
+        return 1;
+    }
+    1 + fs::read_dir(path).unwrap().map(|entry| n_entries(&entry.unwrap().path())).sum::<usize>()
 }
