@@ -6,7 +6,7 @@ mod faults;
 use faults::edits::Editor;
 use faults::{Rng, Running, Yard, free_port, number, tree};
 use std::fs::{self, File, FileTimes};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -303,5 +303,25 @@ fn a_destination_that_somebody_edited_is_brought_back() {
         });
         assert!(before == tree::read(&case.yard.src), "the source is not touched");
         case.comes_round(&mut rng, &format!("edited there, round {round}"));
+    }
+}
+
+/// What is known of a file's versions stays within what one version of it takes, on either side, however many came.
+#[test]
+fn what_is_kept_of_versions_that_are_gone_stays_small() {
+    const N_VERSIONS: usize = 24;
+    const MOST_BYTES: u64 = 3_500_000;
+    let mut rng = Rng::seeded("state, versions");
+    let yard = Yard::new();
+    for version in 0..N_VERSIONS {
+        fs::write(yard.src.join("file"), rng.bytes(8 << 20)).unwrap();
+        yard.push(None).is_in_step(&format!("version {version}"));
+    }
+    let stores: Vec<_> =
+        [&yard.path.join("home"), &yard.dest].into_iter().flat_map(|dir| stores_below(dir)).collect();
+    assert!(stores.len() >= 2, "{stores:?}");
+    for store in stores {
+        let on_disk = store.metadata().unwrap().blocks() * 512;
+        assert!(on_disk <= MOST_BYTES, "{store:?} takes {on_disk} bytes");
     }
 }

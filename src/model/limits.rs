@@ -207,9 +207,13 @@ pub const PARTIAL_SYNC_MS: u64 = 10_000;
 /// Partials that nobody came back for go after a week: longer than a machine is usually away, and the disk is not theirs.
 pub const PARTIAL_SECS: i64 = 7 * 24 * 3_600;
 
-/// What a receiver keeps of contents in its cache (group trees, chunk maps, block signatures), the oldest out first:
-/// senders choose how many contents there are.
+/// What is kept of contents in a cache (group trees, chunk maps, block signatures), the oldest out first: senders choose
+/// how many contents there are.
 pub const INDEX_BYTES: u64 = 2 * GIB;
+/// Of that, what stays once both sides are in step: a fortieth of the content, where one version takes 2.03 % at most.
+/// So much is free.
+pub const INDEX_SHARE: u64 = 40;
+pub const INDEX_FREE_BYTES: u64 = 2 * MIB as u64;
 
 /// Largest file of which a snapshot is made by copying it: it takes that much of the disk, and is read twice.
 pub const SNAPSHOT_BYTES: u64 = GIB / 2;

@@ -52,7 +52,7 @@ impl Effort {
             Effort::More => 5.0,
             Effort::Much => 24.0,
             Effort::Great => 36.0,
-            Effort::Most => 60.0,
+            Effort::Most => 50.0,
         }
     }
 }

@@ -21,16 +21,16 @@ pub const PREFIX_LEVEL: i32 = 9;
 
 /// From this level on the window is the largest: the memory of the others is a few MiB.
 const FAR_LEVEL: i32 = 9;
-/// zstd's 13 to 15 cost as much as its 16 and find less. In their stead: 16, with tables that stay in the
-/// processor's caches: first and last level, and the logs of hash table and tree, of 4 bytes an entry. Measured
-/// (docs/results/2026-11-26-wire.md).
-const NEAR_TABLES: [(std::ops::RangeInclusive<i32>, u32, u32); 2] = [(13..=13, 18, 19), (14..=15, 20, 20)];
-/// zstd's level that these begin from.
+/// From this level on zstd searches with a tree and parses optimally; its own 13 to 15 cost as much as its 16 and find less.
 const OPTIMAL_LEVEL: i32 = 16;
-/// Shortest match of these, and of 16 and 17. zstd's own 5 leaves up to 0.5 % less of made text, and 1 to 4 % more of
-/// sources and programs.
-const NEAR_MATCH: u32 = 4;
-const OPTIMAL_MATCH: u32 = 3;
+/// What stands for levels 13 to 17. Measured (docs/results/2026-11-26-wire.md): a small hash table loses nothing beside the
+/// tree, the tree's size is what costs and finds, and from 14 on matches of three bytes pay.
+const OPTIMAL: [(std::ops::RangeInclusive<i32>, Optimal); 3] = [
+    (13..=13, Optimal { tree_log: 19, least_match: 4, enough: 48 }),
+    (14..=15, Optimal { tree_log: 21, least_match: 3, enough: 96 }),
+    (16..=17, Optimal { tree_log: 22, least_match: 3, enough: 256 }),
+];
+const OPTIMAL_HASH_LOG: u32 = 18;
 const OPTIMAL_SEARCH_LOG: u32 = 5;
 /// Prefix that is worth its time: larger ones are taken, and searched coarsely.
 pub const PREFIX_AIM_BYTES: usize = 6 * MIB;
@@ -40,8 +40,16 @@ const PREFIX_TABLE_LOG: u32 = 22;
 const SAMPLE_BYTES: usize = 2 * 1024;
 
 const _: () =
-    assert!((1 << SQUEEZE_WINDOW_LOG) + ((2 * 4) << 22) + 4 * MIB <= SQUEEZER_BYTES, "what level 17 takes");
+    assert!((1 << SQUEEZE_WINDOW_LOG) + (4 << 22) + 4 * MIB <= SQUEEZER_BYTES, "what level 17 takes");
 const _: () = assert!((2 * 4) << PREFIX_TABLE_LOG <= PREFIX_SQUEEZER_BYTES - MIB, "two tables, and buffers");
+
+/// Parameters of an optimal parse: the log of the tree's size, in entries of 4 bytes, the shortest match, and the length
+/// from which on a match is taken without looking for a better one.
+struct Optimal {
+    tree_log: u32,
+    least_match: u32,
+    enough: u32,
+}
 
 /// The sending end of a stream. Its memory is only taken with the first bytes.
 pub(super) struct Squeezer {
@@ -114,21 +122,19 @@ impl Squeezer {
 
 fn encoder(level: i32) -> io::Result<Encoder<'static>> {
     let level = level.clamp(1, LEVEL_MAX);
-    let near = NEAR_TABLES.iter().find(|(levels, ..)| levels.contains(&level));
-    let mut encoder = Encoder::new(if near.is_some() { OPTIMAL_LEVEL } else { level })?;
+    let optimal = OPTIMAL.iter().find(|(levels, _)| levels.contains(&level));
+    let mut encoder = Encoder::new(if optimal.is_some() { OPTIMAL_LEVEL } else { level })?;
     // No checksum: TLS, and the content hash in the end, see to that.
     encoder.set_parameter(CParameter::ChecksumFlag(false))?;
     if level >= FAR_LEVEL {
         encoder.set_parameter(CParameter::WindowLog(SQUEEZE_WINDOW_LOG))?;
     }
-    if level >= OPTIMAL_LEVEL {
-        encoder.set_parameter(CParameter::MinMatch(OPTIMAL_MATCH))?;
-    }
-    if let Some((_, hash_log, chain_log)) = near {
-        encoder.set_parameter(CParameter::MinMatch(NEAR_MATCH))?;
-        encoder.set_parameter(CParameter::HashLog(*hash_log))?;
-        encoder.set_parameter(CParameter::ChainLog(*chain_log))?;
+    if let Some((_, optimal)) = optimal {
+        encoder.set_parameter(CParameter::HashLog(OPTIMAL_HASH_LOG))?;
+        encoder.set_parameter(CParameter::ChainLog(optimal.tree_log))?;
         encoder.set_parameter(CParameter::SearchLog(OPTIMAL_SEARCH_LOG))?;
+        encoder.set_parameter(CParameter::MinMatch(optimal.least_match))?;
+        encoder.set_parameter(CParameter::TargetLength(optimal.enough))?;
     }
     Ok(encoder)
 }

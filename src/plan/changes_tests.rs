@@ -102,6 +102,24 @@ fn a_file_and_a_directory_that_trade_names_are_one_swap() {
 }
 
 #[test]
+fn a_file_and_an_edited_directory_that_trade_names_are_one_swap_and_the_edit() {
+    let have = tree(&["f=1", "d/a=2", "d/b=3", "d/c=4"]);
+    let want = tree(&["d=1", "f/a=2", "f/b=3", "f/c=5"]);
+    let changes = planned(&have, &want);
+    assert_eq!(count(&changes, is_swap), 1);
+    assert_eq!(count(&changes, is_file), 1);
+    assert_eq!(count(&changes, |change| matches!(change, Change::Remove { .. })), 0);
+}
+
+#[test]
+fn an_edited_directory_takes_the_name_of_a_file_that_goes() {
+    let have = tree(&["f=1", "d/a=2", "d/b=3", "d/c=4"]);
+    let changes = planned(&have, &tree(&["d=9", "f/a=2", "f/b=3", "f/c=5"]));
+    assert_eq!(count(&changes, is_move), 1);
+    assert_eq!(count(&changes, is_file), 2);
+}
+
+#[test]
 fn a_ring_of_three_is_one_change() {
     let changes = planned(&tree(&["a=1", "b=2", "c=3"]), &tree(&["a=3", "b=1", "c=2"]));
     assert_eq!(changes, [Change::Rotate { ring: vec![path("a"), path("b"), path("c")] }]);

@@ -45,7 +45,9 @@ pub fn find_moves(have: &mut Tree, want: &Tree, untouched: &BTreeSet<RelPath>) -
         pairs.extend(files_in_the_way(&difference, &pairs));
         carry_out(pairs, have, want, &mut changes);
         if changes.len() == before && difference.has_gone {
-            carry_out(match_alike(&difference, want), have, want, &mut changes);
+            let mut pairs = match_alike(&difference, want);
+            pairs.extend(files_in_the_way(&difference, &pairs));
+            carry_out(pairs, have, want, &mut changes);
         }
         if changes.len() == before {
             carry_out(match_by_hash(&difference, Kind::File), have, want, &mut changes);
@@ -198,7 +200,7 @@ fn match_alike(difference: &Difference, want: &Tree) -> Vec<(RelPath, RelPath)> 
         if let Some((from, n)) = best.filter(|(_, n)| n * LIKE_SHARE.1 >= n_files * LIKE_SHARE.0)
             && n > 0
             && !from.is_root()
-            && want.get(&from).is_none()
+            && want.dir(&from).is_none()
         {
             pairs.push((from, target.clone()));
         }

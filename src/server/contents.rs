@@ -6,10 +6,10 @@ use crate::delta::chunks::ChunkMap;
 use crate::delta::groups::GroupTree;
 use crate::delta::index::{ContentIndex, Earlier, Indexer};
 use crate::disk::{ContentSink, Contents, File, Indexing, Stat};
-use crate::model::limits::{INDEX_BYTES, MIB, PACK_FILE_BYTES};
-use crate::model::{ContentHash, RelPath, Time};
+use crate::model::limits::{INDEX_BYTES, INDEX_FREE_BYTES, INDEX_SHARE, MIB, PACK_FILE_BYTES};
+use crate::model::{ContentHash, RelPath, Time, Tree};
 use crate::store::{Cache, Signature, Stat as RowStat, StatReader, StatRow};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Files from here on are looked up by their path for an earlier version.
@@ -136,6 +136,23 @@ impl KnownContents {
             };
             let _ = self.cache.store_signature(&index.hash, &row, INDEX_BYTES);
         }
+    }
+
+    /// Forgets what is kept of contents beyond what may be kept beside this tree, first of what it does not hold any more.
+    /// What fails is tried again another time.
+    pub fn trim(&self, tree: &Tree) {
+        let content_bytes = tree.root().bytes_below();
+        let budget_bytes = (content_bytes / INDEX_SHARE).clamp(INDEX_FREE_BYTES, INDEX_BYTES);
+        if self.cache.content_bytes() <= budget_bytes {
+            return;
+        }
+        let mut held = HashSet::new();
+        tree.for_each(&mut |_, node| {
+            if let Some(leaf) = node.as_leaf().filter(|leaf| leaf.size > PACK_FILE_BYTES) {
+                held.extend(leaf.content.whole());
+            }
+        });
+        let _ = self.cache.trim_contents(budget_bytes, |hash| held.contains(hash));
     }
 
     /// Writes what was learned to the cache and makes it durable; what fails is only lost time.

@@ -92,6 +92,8 @@ pub async fn serve_guest(
             () = tokio::time::sleep_until(tick_at) => receiver.tick(now_ms()),
             () = tokio::time::sleep_until(tell_at), if tally.has_news() => {
                 events.event(Event::Received(tally.take(receiver.tree().root_hash(&hello.scope))));
+                let (shore, tree) = (shore.clone(), receiver.tree().clone());
+                tokio::task::spawn_blocking(move || shore.known.trim(&tree));
             }
             () = tokio::time::sleep_until(progress_at) => {
                 progress_at = tokio::time::Instant::now() + PROGRESS_EVERY;
@@ -111,6 +113,8 @@ pub async fn serve_guest(
     drop(inbox);
     let _ = tokio::time::timeout(Duration::from_secs(2), outbox.close()).await;
     disk.end().await;
+    let (trimmed, tree) = (shore.clone(), receiver.tree().clone());
+    let _ = tokio::task::spawn_blocking(move || trimmed.known.trim(&tree)).await;
     holder.end();
     why
 }

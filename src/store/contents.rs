@@ -112,6 +112,21 @@ impl Cache {
         })
     }
 
+    /// Drops contents until all are within `budget_bytes`: the oldest of those that are not `held` any more, and where that
+    /// is not enough the oldest of the others.
+    pub fn trim_contents(
+        &self,
+        budget_bytes: u64,
+        is_held: impl Fn(&ContentHash) -> bool,
+    ) -> Result<(), CacheError> {
+        self.store.write(|transaction| {
+            let mut shelf = Shelf::open(transaction)?;
+            shelf.drop_unheld(budget_bytes, &is_held)?;
+            shelf.make_room(budget_bytes)?;
+            shelf.close()
+        })
+    }
+
     /// Bytes of all group trees, chunk maps and signatures kept.
     pub fn content_bytes(&self) -> u64 {
         let total = self.store.read(|database| Reading::begin(database, WORDS, "words")?.load(TOTAL_KEY));
@@ -206,6 +221,25 @@ impl<'t> Shelf<'t> {
         self.ages.remove(&head.stamp.to_be_bytes())?;
         self.total_bytes = self.total_bytes.saturating_sub(head.n_bytes);
         Ok(())
+    }
+
+    fn drop_unheld(&mut self, most_bytes: u64, is_held: &impl Fn(&ContentHash) -> bool) -> Result<(), Fault> {
+        let mut dropped = Vec::new();
+        let mut left_bytes = self.total_bytes;
+        for row in self.ages.iter()? {
+            if left_bytes <= most_bytes {
+                break;
+            }
+            let (_, oldest) = row?;
+            let named = parse_key(&oldest).filter(|(hash, _)| !is_held(hash));
+            if let Some((hash, sort)) = named
+                && let Some(head) = self.rows.load(&key(&hash, sort, 0))?
+            {
+                left_bytes = left_bytes.saturating_sub(Head::decode(&head)?.n_bytes);
+                dropped.push((hash, sort));
+            }
+        }
+        dropped.into_iter().try_for_each(|(hash, sort)| self.remove(&hash, sort))
     }
 
     fn make_room(&mut self, most_bytes: u64) -> Result<(), Fault> {

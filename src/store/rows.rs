@@ -140,6 +140,17 @@ impl<'t> Writing<'t> {
         }
     }
 
+    /// All rows in byte order of keys.
+    pub fn iter(&self) -> Result<impl Iterator<Item = Result<Row, Fault>>, Fault> {
+        let name = self.name;
+        Ok(self.table.iter()?.map(move |row| {
+            let (key, value) = row?;
+            let key = key.value().to_vec();
+            let bytes = unseal(name, &key, value.value())?.to_vec();
+            Ok((key, bytes))
+        }))
+    }
+
     pub fn last_key(&self) -> Result<Option<Vec<u8>>, Fault> {
         Ok(self.table.last()?.map(|(key, _)| key.value().to_vec()))
     }

@@ -247,6 +247,22 @@ fn contents_beyond_the_budget_go_least_recently_stored_first() {
 }
 
 #[test]
+fn what_is_held_goes_last_however_old_it_is() {
+    let cache = Cache::in_memory().expect("memory is there");
+    let kept = || (0..5).filter(|number| cache.groups(&hash(*number)).is_some()).collect::<Vec<u64>>();
+    for number in 0..5 {
+        cache.store_groups(&hash(number), 1, &vec![1; 40_000], PLENTY).expect("it is stored");
+    }
+    let is_held = |content: &ContentHash| [hash(0), hash(2), hash(3)].contains(content);
+    cache.trim_contents(130_000, is_held).expect("it trims");
+    assert_eq!((kept(), cache.content_bytes()), (vec![0, 2, 3], 120_000));
+    cache.trim_contents(90_000, is_held).expect("it trims");
+    assert_eq!((kept(), cache.content_bytes()), (vec![2, 3], 80_000));
+    cache.trim_contents(90_000, |_| false).expect("it trims");
+    assert_eq!(kept(), [2, 3]);
+}
+
+#[test]
 fn a_forgotten_content_leaves_nothing() {
     let cache = Cache::in_memory().expect("memory is there");
     cache.store_groups(&hash(1), 77, &[5; 64], PLENTY).expect("groups fit");

@@ -158,5 +158,11 @@ impl Session {
         if let Err(error) = cache.store_tree(&tree).and_then(|()| cache.set_acknowledged(&root_id, &kept)) {
             tracing::warn!(%error, "what the destination holds is not remembered");
         }
+        // Not before: of what is to be sent yet the earlier version is wanted.
+        let is_in_step =
+            self.snapshot.as_ref().is_some_and(|snapshot| snapshot.source.tree.root().hash() == Some(root));
+        if is_in_step {
+            ashore.known.trim(&tree);
+        }
     }
 }
