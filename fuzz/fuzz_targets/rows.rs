@@ -14,7 +14,7 @@ fuzz_target!(|bytes: &[u8]| {
     let Some((size, values)) = bytes.split_first_chunk::<8>() else { return };
     let size = u64::from_le_bytes(*size);
     for size in [size, (values.len() / 32 * GROUP_BYTES) as u64] {
-        if let Ok(tree) = GroupTree::parse(size, values) {
+        if let Ok(tree) = GroupTree::parse(size, values.to_vec()) {
             assert_eq!(tree.as_bytes(), values);
             tree.root();
             tree.level(3);

@@ -83,17 +83,18 @@ pub enum ApplyError {
 
 /// Block size of the signature that both sides keep of a content of `size` bytes: odd, growing with the
 /// content, so that 10 bytes an entry stay below 2 % of it and take less of huge ones. A table of the blocks
-/// of 509 bytes holds every one of them up to 384 MiB. A signature is held in memory as a whole while its content
-/// is indexed or sent: up to 256 GiB it takes at most 42 MiB, and what is larger has no larger blocks.
+/// of 509 bytes holds every one of them up to 384 MiB. The signatures of two versions, a table of the blocks of one and
+/// two group trees are held in memory while the later version is indexed and sent: together 107 MB at most up to 64 GiB.
+/// What is larger has no larger blocks, and takes 1.8 MB more for each GiB.
 pub fn block_bytes_for(size: u64) -> u32 {
     const STEPS: [(u64, u32); 7] = [
         (384 * MIB as u64, 509),
         (GIB, 1_021),
-        (8 * GIB, 2_039),
-        (16 * GIB, 4_093),
-        (32 * GIB, 8_191),
-        (64 * GIB, 16_381),
-        (128 * GIB, 32_749),
+        (4 * GIB, 2_039),
+        (8 * GIB, 4_093),
+        (16 * GIB, 8_191),
+        (24 * GIB, 16_381),
+        (40 * GIB, 32_749),
     ];
     STEPS.iter().find(|(up_to, _)| size <= *up_to).map_or(BLOCK_BYTES_MAX, |(_, block_bytes)| *block_bytes)
 }

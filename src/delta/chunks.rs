@@ -71,7 +71,10 @@ impl ChunkMap {
             let len = u32::from_le_bytes(len.try_into().ok()?);
             (1..=CHUNK_BYTES_MAX as u32).contains(&len).then_some(Chunk { tag: Tag(*tag), len })
         };
-        let chunks: Vec<Chunk> = rows.iter().map(chunk).collect::<Option<_>>()?;
+        let mut chunks = Vec::with_capacity(rows.len());
+        for row in rows {
+            chunks.push(chunk(row)?);
+        }
         let total: u64 = chunks.iter().map(|chunk| u64::from(chunk.len)).sum();
         (rest.is_empty() && size <= FILE_BYTES && total == size).then_some(Self { chunks })
     }

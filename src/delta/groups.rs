@@ -18,7 +18,8 @@ const GROUP: u64 = GROUP_BYTES as u64;
 #[derive(Clone, PartialEq, Eq)]
 pub struct GroupTree {
     size: u64,
-    values: Vec<ChainingValue>,
+    /// The values one after the other, as they are stored: of a large content they are not held twice.
+    bytes: Vec<u8>,
 }
 
 /// Tags of the nodes of a content's group tree at one level, as a peer sends them.
@@ -65,7 +66,8 @@ impl GroupTree {
     /// Computes the tree of a content in memory; none up to one group.
     pub fn compute(bytes: &[u8]) -> Option<Self> {
         let values = bytes.chunks(GROUP_BYTES).zip(0..).map(|(group, i)| group_value(group, i * GROUP));
-        (bytes.len() > GROUP_BYTES).then(|| Self { size: bytes.len() as u64, values: values.collect() })
+        (bytes.len() > GROUP_BYTES)
+            .then(|| Self { size: bytes.len() as u64, bytes: values.collect::<Vec<_>>().into_flattened() })
     }
 
     /// Makes a tree of values that were computed here or checked elsewhere.
@@ -74,23 +76,23 @@ impl GroupTree {
     /// The number of values is not that of the groups of `size` bytes.
     pub fn from_values(size: u64, values: Vec<ChainingValue>) -> Result<Self, GroupsError> {
         check_count(size, values.len() as u64, values.len() * 32)?;
-        Ok(Self { size, values })
+        Ok(Self { size, bytes: values.into_flattened() })
     }
 
     /// Reads the form that [`GroupTree::as_bytes`] writes.
     ///
     /// # Errors
     /// The length does not fit the size. Whether the values are right only [`GroupTree::root`] tells.
-    pub fn parse(size: u64, bytes: &[u8]) -> Result<Self, GroupsError> {
+    pub fn parse(size: u64, bytes: Vec<u8>) -> Result<Self, GroupsError> {
         let (values, rest) = bytes.as_chunks::<32>();
         let n_values = if rest.is_empty() { values.len() as u64 } else { 0 };
         check_count(size, n_values, bytes.len())?;
-        Ok(Self { size, values: values.to_vec() })
+        Ok(Self { size, bytes })
     }
 
     /// The values, 32 bytes each, in order.
     pub fn as_bytes(&self) -> &[u8] {
-        self.values.as_flattened()
+        &self.bytes
     }
 
     /// Bytes of the content.
@@ -100,30 +102,30 @@ impl GroupTree {
 
     /// Number of groups.
     pub fn n_groups(&self) -> usize {
-        self.values.len()
+        self.values().len()
     }
 
     /// The groups' values in order.
     pub fn values(&self) -> &[ChainingValue] {
-        &self.values
+        self.bytes.as_chunks().0
     }
 
     /// The content hash.
     pub fn root(&self) -> ContentHash {
-        ContentHash(self.node(0, self.values.len(), self.size, true))
+        ContentHash(self.node(0, self.values().len(), self.size, true))
     }
 
     /// Values of the nodes of `GROUP_BYTES << level` bytes, in order; the last may be short. One node
     /// that covers all is the root: its value is the content hash.
     pub fn level(&self, level: u8) -> Vec<ChainingValue> {
         let node_groups = 1usize << level.min(GROUP_LEVEL);
-        if self.values.len() <= node_groups {
+        if self.values().len() <= node_groups {
             return vec![self.root().0];
         }
-        let starts = (0..self.values.len()).step_by(node_groups);
+        let starts = (0..self.values().len()).step_by(node_groups);
         starts
             .map(|first| {
-                let last = (first + node_groups).min(self.values.len());
+                let last = (first + node_groups).min(self.values().len());
                 let bytes = (self.size - first as u64 * GROUP).min(node_bytes(level));
                 self.node(first, last, bytes, false)
             })
@@ -133,7 +135,7 @@ impl GroupTree {
     /// The values of a level, cut to tags.
     pub fn tags(&self, level: u8) -> GroupTags {
         let tags = match level {
-            0 => self.values.iter().map(tag_of).collect(),
+            0 => self.values().iter().map(tag_of).collect(),
             _ => self.level(level).iter().map(tag_of).collect(),
         };
         GroupTags { level, tags }
@@ -143,7 +145,7 @@ impl GroupTree {
     fn node(&self, first: usize, last: usize, bytes: u64, root: bool) -> ChainingValue {
         if last - first == 1 {
             debug_assert!(!root, "a tree has two groups or more");
-            return self.values[first];
+            return self.values()[first];
         }
         let left_bytes = left_subtree_len(bytes);
         let middle = first + (left_bytes / GROUP) as usize;
@@ -203,7 +205,7 @@ mod tests {
     #[test]
     fn one_group_has_no_tree() {
         assert!(GroupTree::compute(&content(GROUP_BYTES)).is_none());
-        assert_eq!(GroupTree::parse(GROUP, &[0; 32]), Err(GroupsError::Size(GROUP)));
+        assert_eq!(GroupTree::parse(GROUP, vec![0; 32]), Err(GroupsError::Size(GROUP)));
     }
 
     #[test]
@@ -227,10 +229,10 @@ mod tests {
     fn bytes_come_back_and_a_wrong_count_is_refused() {
         let tree = GroupTree::compute(&content(GROUP_BYTES * 3 + 1)).unwrap();
         let bytes = tree.as_bytes().to_vec();
-        assert_eq!(GroupTree::parse(tree.size(), &bytes).unwrap(), tree);
+        assert_eq!(GroupTree::parse(tree.size(), bytes.clone()).unwrap(), tree);
         for wrong in [&bytes[..96], &bytes[..127], &[]] {
-            assert!(matches!(GroupTree::parse(tree.size(), wrong), Err(GroupsError::Values { .. })));
+            assert!(matches!(GroupTree::parse(tree.size(), wrong.to_vec()), Err(GroupsError::Values { .. })));
         }
-        assert_eq!(GroupTree::parse(u64::MAX, &bytes), Err(GroupsError::Size(u64::MAX)));
+        assert_eq!(GroupTree::parse(u64::MAX, bytes), Err(GroupsError::Size(u64::MAX)));
     }
 }

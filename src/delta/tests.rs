@@ -198,7 +198,7 @@ proptest! {
     fn any_bytes_as_a_delta_or_a_stored_signature_are_an_answer(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let _ = apply(&[1; 1000], &bytes, 500);
         let _ = RangeSignature::from_bytes(&bytes);
-        let _ = GroupTree::parse(GROUP as u64 * 3, &bytes);
+        let _ = GroupTree::parse(GROUP as u64 * 3, bytes.clone());
     }
 }
 

@@ -94,7 +94,7 @@ impl KnownContents {
     /// Group tree of a content, if it is kept and makes its hash.
     pub fn groups(&self, hash: &ContentHash) -> Option<GroupTree> {
         let (size, bytes) = self.cache.groups(hash)?;
-        GroupTree::parse(size, &bytes).ok().filter(|groups| groups.root() == *hash)
+        GroupTree::parse(size, bytes).ok().filter(|groups| groups.root() == *hash)
     }
 
     /// The block signature of a content.
