@@ -184,16 +184,18 @@ impl Ledger {
     ) -> Result<(), DestinationError> {
         let fail = |error| DestinationError::of_io(&"stage", error, self.shared.dir.as_fd());
         let last = last.filter(|_| self.n_values <= values.len());
-        let fresh = values.get(self.n_values..).unwrap_or_default();
-        let fresh: Vec<[u8; 32]> = fresh.iter().copied().chain(last).collect();
-        if !fresh.is_empty() || !self.exists {
+        // Not put together: of a huge file that goes on far ahead it is many.
+        let fresh = [values.get(self.n_values..).unwrap_or_default(), last.as_slice()];
+        if !self.exists || fresh.iter().any(|values| !values.is_empty()) {
             let tree =
                 open(&self.shared.dir, &self.id, "tree", OFlags::WRONLY | OFlags::CREATE).map_err(fail)?;
-            let at = (self.n_values * VALUE_BYTES) as u64;
-            tree.write_all_at(fresh.as_flattened(), at).map_err(fail)?;
+            for values in fresh {
+                let at = (self.n_values * VALUE_BYTES) as u64;
+                tree.write_all_at(values.as_flattened(), at).map_err(fail)?;
+                self.values.update(values.as_flattened());
+                self.n_values += values.len();
+            }
         }
-        self.values.update(fresh.as_flattened());
-        self.n_values += fresh.len();
         self.exists = true;
         self.noted_at = Instant::now();
         let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
