@@ -246,15 +246,17 @@ impl Keeper {
         }
     }
 
-    /// Replaces what was found in the directories that were listed again.
+    /// Replaces what was found in the directories that were listed again, or that are there no more.
     fn take_findings(&mut self, listed: &BTreeSet<RelPath>, found: &Findings) {
+        let tree = &self.tree;
+        let is_old_in = |dir: &RelPath| listed.contains(dir) || tree.dir(dir).is_none();
         let is_old = |path: &RelPath, what: What| match what {
-            What::Entry => listed.contains(&path.parent()),
-            What::Listing | What::Unfit => listed.contains(path) || listed.contains(&path.parent()),
+            What::Entry => is_old_in(&path.parent()),
+            What::Listing | What::Unfit => listed.contains(path) || is_old_in(&path.parent()),
         };
         self.findings.unreadable.retain(|unreadable| !is_old(&unreadable.path, unreadable.what));
-        self.findings.unstable.retain(|path| !listed.contains(&path.parent()));
-        self.findings.destinations.retain(|(path, _)| !listed.contains(path));
+        self.findings.unstable.retain(|path| !is_old_in(&path.parent()));
+        self.findings.destinations.retain(|(path, _)| !is_old_in(path));
         self.findings.destinations.extend(found.destinations.iter().cloned());
         for unreadable in &found.unreadable {
             if !self.findings.unreadable.contains(unreadable) {

@@ -2,7 +2,7 @@
 
 use crate::common::running::Running;
 use crate::common::tree::*;
-use crate::common::{Server, World, assert_same, wait_until};
+use crate::common::{Server, World, assert_same, text, wait_until};
 use rustix::process::Signal;
 use std::net::TcpListener;
 
@@ -86,6 +86,28 @@ fn a_directory_deleted_and_made_again_is_watched() {
     watch.interrupt().ended_with(0);
 }
 
+/// What it could not read kept its directory at the destination after that was gone, until the next scan of everything.
+#[test]
+fn what_could_not_be_read_is_forgotten_with_the_directory_it_was_in() {
+    let world = World::new();
+    world.open_to_all();
+    let me = world.user("nobody").who_is_not_root();
+    let dirs = ["", "d", "d/e"].map(|dir| mkdir(world.src.join(dir)));
+    dirs.iter().chain([&mkdir(&world.dst)]).for_each(|dir| me.owns(dir));
+    for name in ["d/e/file", "d/e/secret", "stays"] {
+        me.owns(&write(world.src.join(name), name));
+    }
+    chmod(world.src.join("d/e/secret"), 0o000);
+    let watch = me.start(&["watch", text(&world.src), text(&world.dst), "--json"]);
+    watch.wait_for_event("skipped");
+    wait_until("the rest is there", || {
+        world.dst.join("d/e/file").exists() && world.dst.join("stays").exists()
+    });
+    mv(world.src.join("d"), world.dst.with_extension("elsewhere"));
+    arrives(&world);
+    watch.interrupt().ended_with(0);
+}
+
 #[test]
 fn a_burst_in_fresh_directories_loses_nothing() {
     let world = World::new();
@@ -148,9 +170,9 @@ fn a_push_that_is_first_waits_a_while() {
     let world = World::new();
     write(world.src.join("a"), "a");
     let port = free_port();
-    let text = port.to_string();
-    let src = crate::common::text(&world.src);
-    let push = world.me.start(&["push", src, "--host", "127.0.0.1", "--port", &text, "--json"]);
+    let number = port.to_string();
+    let src = text(&world.src);
+    let push = world.me.start(&["push", src, "--host", "127.0.0.1", "--port", &number, "--json"]);
     push.wait_for_event("waiting");
     let _server = world.me.serve_at(&world.dst, port, &[]);
     push.ended().ended_with(0);
@@ -241,7 +263,7 @@ fn a_source_that_vanishes_deletes_nothing_and_goes_on_when_it_is_back() {
 fn a_watch_of_a_local_path_sends_changes_too() {
     let world = World::new();
     write(world.src.join("a"), "a");
-    let (src, dst) = (crate::common::text(&world.src), crate::common::text(&world.dst));
+    let (src, dst) = (text(&world.src), text(&world.dst));
     let watch = world.me.start(&["watch", src, dst, "--json"]);
     watch.wait_for_event("pass_done");
     write(world.src.join("b"), "b");
@@ -267,7 +289,7 @@ fn a_push_that_is_stopped_does_not_end_as_if_all_were_well() {
     let server = world.serve(&[]);
     for signal in [Signal::INT, Signal::TERM] {
         let port = server.port.to_string();
-        let src = crate::common::text(&world.src);
+        let src = text(&world.src);
         let words = ["push", src, "--host", "127.0.0.1", "--port", &port, "--bwlimit", "200K", "--json"];
         let push = world.me.start(&words);
         push.wait_for_event("progress");
@@ -283,7 +305,7 @@ fn a_link_that_breaks_is_told_once_and_in_plain_words() {
     write(world.src.join("a"), "a");
     let server = world.serve(&[]);
     let port = server.port.to_string();
-    let src = crate::common::text(&world.src);
+    let src = text(&world.src);
     let watch = world.me.start(&["watch", src, "--host", "127.0.0.1", "--port", &port]);
     watch.wait_for("a summary", |said| said.out.iter().find(|line| line.starts_with("in step")).cloned());
     server.running.kill();
