@@ -13,6 +13,21 @@ async fn listen() -> (TcpListener, String) {
     (listener, address)
 }
 
+/// Bytes that nobody confirms are waited for as long as is promised: not less, or a link that fails for some seconds
+/// would be given up, and not more.
+#[tokio::test]
+async fn what_is_not_confirmed_is_waited_for_45_seconds_and_nothing_is_held_back() {
+    use rustix::net::sockopt::{tcp_nodelay, tcp_user_timeout};
+    let (listener, address) = listen().await;
+    let near = TcpStream::connect(address).await.unwrap();
+    let (far, _) = listener.accept().await.unwrap();
+    for stream in [&near, &far] {
+        set_options(stream);
+        assert_eq!(tcp_user_timeout(stream).unwrap(), 45_000);
+        assert!(tcp_nodelay(stream).unwrap());
+    }
+}
+
 #[tokio::test]
 async fn the_same_user_gets_through_a_relay_with_nothing_copied() {
     let dir = tempfile::tempdir().unwrap();
