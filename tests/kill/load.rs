@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 const NAMES: usize = 12;
 const DIRS: usize = 4;
 const PAGE_BYTES: usize = 4_096;
-/// Entries that go in one step: a source that loses more than half of many under one watch is held, which is not what is tried.
-const MOST_REMOVED: usize = 25;
+/// Entries from which on steps take away: of so many a source may lose all, where deletes of more are held.
+const MOST_ENTRIES: usize = 90;
 
 pub struct Load {
     src: PathBuf,
@@ -39,6 +39,10 @@ impl Load {
     /// One random step; one that makes no sense now does nothing.
     pub fn step(&mut self, rng: &mut Rng) {
         let path = self.path(rng);
+        if n_entries(&self.src) > MOST_ENTRIES {
+            let _ = remove(&if rng.chance(2) { path } else { self.dir(rng) });
+            return;
+        }
         let _ = match rng.below(16) {
             0..=4 => self.put(&path, rng, 60_000),
             5 => self.put(&self.src.join("big"), rng, 4 << 20),
@@ -51,8 +55,7 @@ impl Load {
                 self.versions.note_tree(&self.src);
                 fs::rename(self.dir(rng), self.dir(rng)).or_else(|_| exchange(&path, &self.dir(rng)))
             }
-            14 if n_entries(&path) <= MOST_REMOVED => remove(&path),
-            14 => Ok(()),
+            14 => remove(&path),
             _ => {
                 self.versions.note_tree(&self.src);
                 let _ = remove(&self.src.join("link"));
