@@ -43,7 +43,8 @@ impl Effort {
         Effort::ALL.into_iter().rev().find(|effort| fits(&effort)).unwrap_or(Effort::Least)
     }
 
-    /// Time for a byte, as a multiple of the usual; measured on text.
+    /// Time for a byte, as a multiple of the usual; measured on text. The most is 50: it is begun only where it is well
+    /// outlasted, as going to and fro forgets more than it finds.
     fn work(self) -> f64 {
         match self {
             Effort::None => 0.0,
@@ -52,7 +53,7 @@ impl Effort {
             Effort::More => 5.0,
             Effort::Much => 24.0,
             Effort::Great => 36.0,
-            Effort::Most => 50.0,
+            Effort::Most => 75.0,
         }
     }
 }

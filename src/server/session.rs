@@ -7,6 +7,7 @@ use super::tally::Tally;
 use super::worker::{Answer, Worker};
 use crate::client::event::{Event, Report};
 use crate::disk::Progress;
+use crate::model::ContentHash;
 use crate::model::limits::{CREDIT_BYTES, STAY_MS, UNREAD_BYTES};
 use crate::net::link::{Inbox, Outbox};
 use crate::net::trust::Stay;
@@ -91,9 +92,8 @@ pub async fn serve_guest(
             }
             () = tokio::time::sleep_until(tick_at) => receiver.tick(now_ms()),
             () = tokio::time::sleep_until(tell_at), if tally.has_news() => {
-                events.event(Event::Received(tally.take(receiver.tree().root_hash(&hello.scope))));
-                let (shore, tree) = (shore.clone(), receiver.tree().clone());
-                tokio::task::spawn_blocking(move || shore.known.trim(&tree));
+                tell_received(events, &mut tally, receiver.tree().root_hash(&hello.scope));
+                drop(trim(&shore, &receiver));
             }
             () = tokio::time::sleep_until(progress_at) => {
                 progress_at = tokio::time::Instant::now() + PROGRESS_EVERY;
@@ -107,16 +107,26 @@ pub async fn serve_guest(
             }
         }
     };
-    if tally.has_news() {
-        events.event(Event::Received(tally.take(receiver.tree().root_hash(&hello.scope))));
-    }
+    tell_received(events, &mut tally, receiver.tree().root_hash(&hello.scope));
     drop(inbox);
     let _ = tokio::time::timeout(Duration::from_secs(2), outbox.close()).await;
     disk.end().await;
-    let (trimmed, tree) = (shore.clone(), receiver.tree().clone());
-    let _ = tokio::task::spawn_blocking(move || trimmed.known.trim(&tree)).await;
+    let _ = trim(&shore, &receiver).await;
     holder.end();
     why
+}
+
+/// Says what came since it was last told of, if anything did.
+fn tell_received(events: &dyn Report, tally: &mut Tally, root: Option<ContentHash>) {
+    if tally.has_news() {
+        events.event(Event::Received(tally.take(root)));
+    }
+}
+
+/// Forgets what is kept of contents beyond what may be, in the background.
+fn trim(shore: &Arc<Shore>, receiver: &Receiver) -> tokio::task::JoinHandle<()> {
+    let (shore, tree) = (shore.clone(), receiver.tree().clone());
+    tokio::task::spawn_blocking(move || shore.known.trim(&tree))
 }
 
 /// Completes when the server ends the session of its own accord: the word for the client, and why.
