@@ -25,7 +25,7 @@ pub fn commit(
     dirs: &[(RelPath, Meta)],
 ) -> Committed {
     if let Err(error) = shore.destination.begin_group() {
-        return refused(&steps, &error);
+        return all_refused(&steps, &error);
     }
     let mut group =
         Group { shore, stage, is_large: false, has_removed: false, has_record: false, is_uncertain: false };
@@ -34,7 +34,7 @@ pub fn commit(
     if group.is_large
         && let Err(error) = shore.destination.sync_fs()
     {
-        return refused(&steps, &error);
+        return all_refused(&steps, &error);
     }
     let has_metas = steps.iter().any(|step| matches!(step, Step::SetMeta { .. }));
     let mut synced: BTreeSet<RelPath> = steps.iter().flat_map(parents).collect();
@@ -47,11 +47,11 @@ pub fn commit(
         results.push(result);
     }
     let mut is_uncertain = group.is_uncertain;
+    let mut refused = None;
     for (path, meta) in dirs.iter().filter(|(path, _)| !is_in_any(path, &not_made)) {
         if let Err(error) = shore.destination.set_meta(path, meta) {
-            // Nothing is told as done: one of the steps left it with a time that the sender would not expect.
-            let why = refusal_of(&error);
-            results.iter_mut().for_each(|result| *result = Err(why.clone()));
+            // Nothing is told as done: it has a time that the sender would not expect.
+            refused = Some(refusal_of(&error));
             is_uncertain = true;
         }
         synced.insert(path.clone());
@@ -62,15 +62,17 @@ pub fn commit(
     match sync(&shore.destination, &synced, needs_all) {
         Ok(()) => shore.destination.end_group(),
         Err(error) => {
-            let why = refusal_of(&error);
-            results.iter_mut().for_each(|result| *result = Err(why.clone()));
+            refused = Some(refusal_of(&error));
             is_uncertain = true;
         }
     }
     if has_removed {
         shore.trash.wake();
     }
-    Committed { results, is_uncertain }
+    if let Some(why) = &refused {
+        results.fill(Err(why.clone()));
+    }
+    Committed { results, refused, is_uncertain }
 }
 
 /// Whether a path is one of these or lies below one.
@@ -80,9 +82,10 @@ fn is_in_any(path: &RelPath, dirs: &BTreeSet<RelPath>) -> bool {
 }
 
 /// Before any of them was made.
-fn refused(steps: &[Step], error: &DestinationError) -> Committed {
+fn all_refused(steps: &[Step], error: &DestinationError) -> Committed {
     let why = refusal_of(error);
-    Committed { results: steps.iter().map(|_| Err(why.clone())).collect(), is_uncertain: false }
+    let results = steps.iter().map(|_| Err(why.clone())).collect();
+    Committed { results, refused: Some(why), is_uncertain: false }
 }
 
 /// Directories whose names a step changes.

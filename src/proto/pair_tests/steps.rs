@@ -40,9 +40,10 @@ impl Disk {
         let is_uncertain = self.syncs_that_fail > 0;
         if is_uncertain {
             self.syncs_that_fail -= 1;
-            results.iter_mut().for_each(|result| *result = Err(Refusal::Quota));
+            results.fill(Err(Refusal::Quota));
         }
-        answers.push(Answer::Committed(Committed { results, is_uncertain }));
+        let refused = is_uncertain.then_some(Refusal::Quota);
+        answers.push(Answer::Committed(Committed { results, refused, is_uncertain }));
     }
 
     fn dies(&mut self) -> bool {

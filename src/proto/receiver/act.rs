@@ -186,6 +186,8 @@ pub enum Step {
 pub struct Committed {
     /// One for each step.
     pub results: Vec<Result<(), Refusal>>,
+    /// Why all of the group counts as refused, also a change that takes no step, as the new time of a directory.
+    pub refused: Option<Refusal>,
     /// A step that is told as refused was made all the same, or half of it: what stands there is not known.
     pub is_uncertain: bool,
 }

@@ -248,6 +248,7 @@ impl Receiver {
         let mut has_left = false;
         for GroupItem { id, item, change, n_steps, leaves } in items {
             let outcome: Result<(), Refusal> = results.by_ref().take(n_steps).collect();
+            let outcome = committed.refused.clone().map_or(outcome, Err);
             match (change, outcome) {
                 (Some(change), Ok(())) => {
                     if apply(&mut self.tree, &change).is_err() {

@@ -16,3 +16,13 @@ fn a_directory_that_cannot_be_made_is_refused_alone() {
     assert!(!committed.is_uncertain);
     assert_eq!(dest.shore.destination.root().stat(&path("made")).unwrap().unwrap().meta(), meta(1));
 }
+
+/// A group of a directory's metadata alone has no step that could tell of a failure.
+#[test]
+fn a_group_without_steps_tells_that_its_directory_was_refused() {
+    let mut dest = Dest::plain();
+    let committed = commit(&dest.shore, &mut dest.stage, Vec::new(), &[(path("not-there"), meta(1))]);
+    assert!(committed.results.is_empty() && committed.refused.is_some() && committed.is_uncertain);
+    let committed = commit(&dest.shore, &mut dest.stage, Vec::new(), &[]);
+    assert!(committed.refused.is_none());
+}
