@@ -17,14 +17,6 @@ fn n_puts(pair: &Pair) -> usize {
     pair.count_ups(|up| matches!(up, Up::Put(_)))
 }
 
-fn literals(pair: &Pair) -> u64 {
-    let bytes = |up: &Up| match up {
-        Up::Delta { ops, .. } => ops.iter().map(|op| op.wire_bytes() as u64).sum(),
-        _ => 0,
-    };
-    pair.ups.iter().map(bytes).sum()
-}
-
 fn stream(pair: &mut Pair, n: usize) {
     while n_frames(pair) < n {
         assert!(pair.step(), "it streams");
@@ -65,7 +57,7 @@ fn a_power_cut_costs_what_was_not_synced() {
         seen.insert(have);
         pair.forget_messages();
         assert_eq!(pair.push(), Ending::Identical, "after {cut} messages");
-        assert_eq!(literals(&pair), (2 * SYNC_BYTES + 100_000) as u64 - have, "after {cut} messages");
+        assert_eq!(pair.literal_bytes(), (2 * SYNC_BYTES + 100_000) as u64 - have, "after {cut} messages");
         pair.assert_in_step();
         pair.assert_quiet();
     }
@@ -165,7 +157,7 @@ fn a_basis_that_is_gone_after_a_kill() {
         pair.disk.items.remove(&path("f"));
         pair.forget_messages();
         assert_eq!(pair.push(), Ending::Identical, "after {cut} messages");
-        assert_eq!(literals(&pair), SIZE as u64 - have, "after {cut} messages");
+        assert_eq!(pair.literal_bytes(), SIZE as u64 - have, "after {cut} messages");
         pair.assert_in_step();
     }
 }

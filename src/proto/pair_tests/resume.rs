@@ -17,13 +17,15 @@ fn puts(pair: &Pair) -> Vec<&Put> {
     pair.ups.iter().filter_map(|up| if let Up::Put(put) = up { Some(&**put) } else { None }).collect()
 }
 
-/// Bytes of literals that reached the receiver.
-fn delivered_literals(pair: &Pair) -> u64 {
-    let bytes = |up: &Up| match up {
-        Up::Delta { ops, .. } => ops.iter().map(|op| op.wire_bytes() as u64).sum(),
-        _ => 0,
-    };
-    pair.ups.iter().map(bytes).sum()
+impl Pair {
+    /// Bytes of literals that reached the receiver.
+    pub(super) fn literal_bytes(&self) -> u64 {
+        let bytes = |up: &Up| match up {
+            Up::Delta { ops, .. } => ops.iter().map(|op| op.wire_bytes() as u64).sum(),
+            _ => 0,
+        };
+        self.ups.iter().map(bytes).sum()
+    }
 }
 
 /// Runs until so many frames of content have arrived, then cuts the link.
@@ -47,7 +49,7 @@ fn a_transfer_that_is_cut_goes_on_where_it_was() {
         pair.cut_after = Some(cut);
         assert_eq!(pair.settle(), Ending::Identical);
         pair.assert_in_step();
-        let sent = delivered_literals(&pair);
+        let sent = pair.literal_bytes();
         assert_eq!(sent, SIZE as u64, "cut {cut}: every byte arrived once");
         if pair.cut_after.take().is_some() {
             break;
@@ -68,7 +70,7 @@ fn a_killed_receiver_goes_on_from_what_it_had_noted() {
         let have: u64 = pair.disk.partials().iter().map(|info| info.have).sum();
         pair.forget_messages();
         assert_eq!(pair.push(), Ending::Identical);
-        assert_eq!(delivered_literals(&pair), LARGE as u64 - have);
+        assert_eq!(pair.literal_bytes(), LARGE as u64 - have);
         pair.assert_in_step();
         pair.assert_quiet();
     }
@@ -84,7 +86,7 @@ fn a_sender_that_lost_its_cache_resumes_by_content() {
     pair.files.history.clear();
     pair.forget_messages();
     assert_eq!(pair.push(), Ending::Identical);
-    assert!(delivered_literals(&pair) <= SIZE as u64 - 11 * (24 << 10));
+    assert!(pair.literal_bytes() <= SIZE as u64 - 11 * (24 << 10));
     pair.assert_in_step();
 }
 
@@ -180,7 +182,7 @@ fn fifty_newer_versions_send_what_is_new_in_them() {
         pair.assert_in_step();
         let kept = pair.count_ups(|up| matches!(up, Up::Cancel { keep: true, .. }));
         assert!(kept >= 5, "seed {seed}: {kept} were superseded");
-        let sent = delivered_literals(&pair);
+        let sent = pair.literal_bytes();
         // Each version is one block of 1 KiB that differs, sent again at most once.
         assert!(sent < size as u64 + 50 * 4 * 1_024 + SLACK, "seed {seed}: {sent} literals");
     }
@@ -202,7 +204,7 @@ fn a_directory_that_moves_under_a_transfer_costs_nothing_twice() {
         pair.files.rename(&path("d"), &path("e"));
         pair.scan();
         assert_eq!(settle(&mut pair), Ending::Identical);
-        assert_eq!(delivered_literals(&pair), SIZE as u64, "every byte arrived once");
+        assert_eq!(pair.literal_bytes(), SIZE as u64, "every byte arrived once");
         if pair.n_cuts == 0 {
             assert_eq!(pair.count_ups(|up| matches!(up, Up::Move { .. })), 1);
             let resumed = puts(&pair).into_iter().filter(|put| put.resume.is_some());
@@ -232,7 +234,7 @@ fn a_basis_that_goes_under_a_transfer_costs_what_was_still_to_come_of_it() {
         pair.disk.items.remove(&path("f"));
         pair.forget_messages();
         assert_eq!(pair.push(), Ending::Identical);
-        assert_eq!(delivered_literals(&pair), SIZE as u64 - have);
+        assert_eq!(pair.literal_bytes(), SIZE as u64 - have);
         pair.assert_in_step();
     }
 }
@@ -254,7 +256,7 @@ fn a_disk_that_stalls_for_a_minute_loses_nobody() {
         }
     }
     pair.disk.stands = false;
-    let sent = delivered_literals(&pair);
+    let sent = pair.literal_bytes();
     assert!(sent < 5 * (24 << 10) + (512 << 10), "{sent} literals on credit");
     assert!(pair.count_ups(|up| matches!(up, Up::Ping(_) | Up::Pong(_))) >= 3);
     assert_eq!(pair.settle(), Ending::Identical);
@@ -285,7 +287,7 @@ fn a_link_that_flaps_makes_progress_every_time() {
         }
         pair.cut_after = None;
         assert_eq!(pair.push(), Ending::Identical);
-        assert!(delivered_literals(&pair) < (SIZE + 80_000) as u64 * 3 / 2);
+        assert!(pair.literal_bytes() < (SIZE + 80_000) as u64 * 3 / 2);
         pair.assert_in_step();
     }
 }
