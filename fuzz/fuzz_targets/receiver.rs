@@ -127,7 +127,8 @@ impl Yard {
             Action::Commit { steps, .. } => {
                 let one = |draw: &mut Draw| if draw.seldom(6) { Err(draw.refusal()) } else { Ok(()) };
                 let results = steps.iter().map(|_| one(draw)).collect();
-                receiver.committed(Committed { results, is_uncertain: draw.seldom(8) });
+                let refused = draw.seldom(8).then(|| draw.refusal());
+                receiver.committed(Committed { results, refused, is_uncertain: draw.seldom(8) });
             }
             Action::Ask(Question::Groups { request, level, first, .. }) => {
                 let tags = strait::model::List::default();
