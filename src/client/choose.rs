@@ -96,7 +96,7 @@ impl DeltaThread {
     ) -> Result<(), Stop> {
         let basis = Basis::Content { hash };
         let place = leaning.added.iter().position(|held| *held == basis).unwrap_or(leaning.added.len());
-        let learned = match (self.kept_basis(hash), size) {
+        let learned = match (self.kept_basis(hash, target), size) {
             (Some(basis), _) => Learned { basis, copies: Vec::new() },
             (None, Some(size)) => {
                 let asked = KnownBasis { basis: basis.clone(), hash: Some(hash), size };

@@ -55,7 +55,7 @@ impl DeltaThread {
             Learned { basis, copies: Vec::new() }
         };
         let is_partial = matches!(basis.basis, Basis::Partial { .. });
-        let kept = basis.hash.and_then(|hash| self.kept_basis(hash));
+        let kept = basis.hash.and_then(|hash| self.kept_basis(hash, target));
         let kept = kept.and_then(|kept| if is_partial { beginning(kept, size) } else { Some(kept) });
         if let Some(kept) = kept.filter(|kept| kept.size == size) {
             return Ok(Learned { basis: kept, copies: Vec::new() });
@@ -84,24 +84,28 @@ impl DeltaThread {
     }
 
     /// What the cache knows of a content, as the first basis.
-    pub(super) fn kept_basis(&self, hash: ContentHash) -> Option<sieve::KnownBasis> {
+    pub(super) fn kept_basis(&self, hash: ContentHash, target: &Seen) -> Option<sieve::KnownBasis> {
         let signature = self.of.known.signature(&hash)?;
         let size = signature.len();
-        let groups = self.of.known.groups(&hash)?;
-        Some(sieve::KnownBasis { index: 0, size, groups: Some(groups.tags(0)), signatures: vec![signature] })
+        let finest = target.groups.map_or(0, GroupTree::finest);
+        let groups = Some(self.of.known.groups(&hash)?.tags(finest));
+        Some(sieve::KnownBasis { index: 0, size, groups, signatures: vec![signature] })
     }
 
     /// Tags of the basis: few at first, and finer ones where some stand in their place and some do not.
     fn ask_tags(&self, of: Option<&Basis>, size: u64, target: &GroupTree) -> Result<Option<GroupTags>, Stop> {
-        let level_of = |most: u64| (0..GROUP_LEVEL).find(|level| n_nodes(size, *level) <= most);
-        let level = level_of(FIRST_TAGS).unwrap_or(GROUP_LEVEL);
+        // Never finer than the target's own: it may be far larger.
+        let level_of = |most: u64| {
+            (target.finest()..GROUP_LEVEL).find(|level| n_nodes(size, *level) <= most).unwrap_or(GROUP_LEVEL)
+        };
+        let level = level_of(FIRST_TAGS);
         let Some(tags) = self.ask_level(of, size, level)? else { return Ok(None) };
         let own = target.tags(level);
         let (n_different, n_common) = differing(&own, &tags);
-        if level == 0 || n_different == 0 || n_common == 0 || is_elsewhere(&own, &tags) {
+        if level == target.finest() || n_different == 0 || n_common == 0 || is_elsewhere(&own, &tags) {
             return Ok(Some(tags));
         }
-        let level = level_of(ASK_GROUPS as u64).unwrap_or(GROUP_LEVEL);
+        let level = level_of(ASK_GROUPS as u64);
         self.ask_level(of, size, level)
     }
 

@@ -14,7 +14,8 @@ impl DeltaThread {
         let hash = self.of.want.leaf.content.whole().ok_or(Stop::Closed)?;
         let source = self.open_source(hash)?;
         let size = self.of.want.leaf.size;
-        let ours = self.groups(&source, hash)?.map(|groups| groups.level(level.min(GROUP_LEVEL)));
+        let groups = self.groups(&source, hash)?.filter(|groups| groups.finest() <= level);
+        let ours = groups.map(|groups| groups.level(level.min(GROUP_LEVEL)));
         let n = n_nodes(size, level.min(GROUP_LEVEL)).max(1);
         for node in 0..n {
             let is_right = match &ours {

@@ -275,7 +275,7 @@ mod tests {
         let bytes = noise(2 * MIB, 3);
         let (whole, groups) = (ChunkMap::compute(&bytes), GroupTree::compute(&bytes).unwrap());
         let earlier = Earlier::new(groups.clone(), None, Some(whole.clone()));
-        let equal = Equal { earlier: Some(&earlier), values: groups.values() };
+        let equal = Equal { earlier: Some(&earlier), values: groups.values(), level: 0 };
         let mut cutter = Cutter::default();
         // None of these bytes would give these chunks.
         noise(2 * MIB, 4).chunks(100_000).for_each(|piece| cutter.update(piece, 2, equal));
@@ -287,7 +287,7 @@ mod tests {
         let old = noise(3 * MIB, 6);
         let groups = GroupTree::compute(&old).unwrap();
         let earlier = Earlier::new(groups, None, Some(ChunkMap::compute(&old)));
-        let equal = Equal { earlier: Some(&earlier), values: &[] };
+        let equal = Equal { earlier: Some(&earlier), values: &[], level: 0 };
         let moved = [&old[2 * MIB..], b"moved", &old[..2 * MIB]].concat();
         let inserts = old.chunks(300_000).flat_map(|piece| [piece, b"insert"].concat()).collect();
         for new in [moved, inserts, [&old[..], &noise(MIB, 7)].concat(), old[9..].to_vec()] {

@@ -7,11 +7,9 @@ use blake3::hazmat::ChainingValue;
 
 use super::blocks::BlockSignature;
 use super::chunks::{Chunk, ChunkMap};
-use super::groups::GroupTree;
+use super::groups::{GroupTree, node_bytes};
 use crate::model::Tag;
-use crate::model::limits::GROUP_BYTES;
 
-const GROUP: u64 = GROUP_BYTES as u64;
 /// Chunks of an earlier version that are followed wherever they went; of more (8 GiB or so) only those that stayed
 /// are known again.
 const FOLLOWED_CHUNKS: usize = 1 << 17;
@@ -40,16 +38,21 @@ pub(super) struct Equal<'a> {
     pub(super) earlier: Option<&'a Earlier>,
     /// Of the target, as far as it is hashed.
     pub(super) values: &'a [ChainingValue],
+    /// The level that these values are of.
+    pub(super) level: u8,
 }
 
 impl Equal<'_> {
     /// Where no earlier version is known.
-    pub(super) const NONE: Equal<'static> = Equal { earlier: None, values: &[] };
+    pub(super) const NONE: Equal<'static> = Equal { earlier: None, values: &[], level: 0 };
 
     /// Whether all groups that a range touches are hashed, and equal to those of the earlier version.
     pub(super) fn holds(&self, start: u64, len: u64) -> bool {
-        let Some(earlier) = self.earlier else { return false };
-        let groups = (start / GROUP) as usize..(start + len).div_ceil(GROUP) as usize;
+        let Some(earlier) = self.earlier.filter(|earlier| earlier.groups.finest() == self.level) else {
+            return false;
+        };
+        let node = node_bytes(self.level);
+        let groups = (start / node) as usize..(start + len).div_ceil(node) as usize;
         match (self.values.get(groups.clone()), earlier.groups.values().get(groups)) {
             (Some(own), Some(held)) => own == held,
             _ => false,
@@ -58,7 +61,7 @@ impl Equal<'_> {
 
     /// Whether the last whole groups, of so many bytes, are equal.
     pub(super) fn holds_last(&self, len: u64) -> bool {
-        let end = self.values.len() as u64 * GROUP;
+        let end = self.values.len() as u64 * node_bytes(self.level);
         self.holds(end.saturating_sub(len), len.min(end))
     }
 

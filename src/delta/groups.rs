@@ -8,16 +8,19 @@ use blake3::hazmat::{
     ChainingValue, HasherExt, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root,
 };
 
-use crate::model::limits::{FILE_BYTES, GROUP_BYTES, GROUP_LEVEL};
+use crate::model::limits::{FILE_BYTES, GROUP_BYTES, GROUP_LEVEL, SENDER_GROUPS, TREE_LEVEL};
 use crate::model::{ContentHash, Tag};
 
 const GROUP: u64 = GROUP_BYTES as u64;
 
 /// Chaining values of the groups of one content of more than [`GROUP_BYTES`] bytes, in order; the
-/// last group may be short.
+/// last group may be short. Of a huge content they may be those of larger nodes, each of which is one subtree
+/// of groups.
 #[derive(Clone, PartialEq, Eq)]
 pub struct GroupTree {
     size: u64,
+    /// A value covers `GROUP_BYTES << finest` bytes.
+    finest: u8,
     /// The values one after the other, as they are stored: of a large content they are not held twice.
     bytes: Vec<u8>,
 }
@@ -50,15 +53,21 @@ pub fn n_nodes(size: u64, level: u8) -> u64 {
 }
 
 /// Bytes that a node of a level covers.
-pub fn node_bytes(level: u8) -> u64 {
+pub const fn node_bytes(level: u8) -> u64 {
     debug_assert!(level <= GROUP_LEVEL);
-    GROUP << level.min(GROUP_LEVEL)
+    GROUP << if level < GROUP_LEVEL { level } else { GROUP_LEVEL }
 }
 
-/// Chaining value of one group (at most [`GROUP_BYTES`] bytes) that starts at `offset`, for contents of
-/// more than one group.
+/// The level whose nodes a sender keeps of a content of `size` bytes: `SENDER_GROUPS` of them, and more only where
+/// they would be larger than `TREE_LEVEL` says.
+pub fn kept_level(size: u64) -> u8 {
+    (0..TREE_LEVEL).find(|level| n_nodes(size, *level) <= SENDER_GROUPS).unwrap_or(TREE_LEVEL)
+}
+
+/// Chaining value of one group, or of a node of a kept level, that starts at `offset`, for contents of more than
+/// one of them.
 pub fn group_value(bytes: &[u8], offset: u64) -> ChainingValue {
-    debug_assert!(bytes.len() <= GROUP_BYTES && offset.is_multiple_of(GROUP));
+    debug_assert!(bytes.len() as u64 <= node_bytes(TREE_LEVEL) && offset.is_multiple_of(GROUP));
     Hasher::new().set_input_offset(offset).update(bytes).finalize_non_root()
 }
 
@@ -66,28 +75,38 @@ impl GroupTree {
     /// Computes the tree of a content in memory; none up to one group.
     pub fn compute(bytes: &[u8]) -> Option<Self> {
         let values = bytes.chunks(GROUP_BYTES).zip(0..).map(|(group, i)| group_value(group, i * GROUP));
-        (bytes.len() > GROUP_BYTES)
-            .then(|| Self { size: bytes.len() as u64, bytes: values.collect::<Vec<_>>().into_flattened() })
+        (bytes.len() > GROUP_BYTES).then(|| Self {
+            size: bytes.len() as u64,
+            finest: 0,
+            bytes: values.collect::<Vec<_>>().into_flattened(),
+        })
     }
 
-    /// Makes a tree of values that were computed here or checked elsewhere.
+    /// Makes a tree of values that were computed here or checked elsewhere, of groups or of the nodes of one
+    /// kept level.
     ///
     /// # Errors
-    /// The number of values is not that of the groups of `size` bytes.
+    /// The number of values is not that of the nodes of `size` bytes at any of these levels.
     pub fn from_values(size: u64, values: Vec<ChainingValue>) -> Result<Self, GroupsError> {
-        check_count(size, values.len() as u64, values.len() * 32)?;
-        Ok(Self { size, bytes: values.into_flattened() })
+        Self::parse(size, values.into_flattened())
     }
 
-    /// Reads the form that [`GroupTree::as_bytes`] writes.
+    /// Reads the form that [`GroupTree::as_bytes`] writes: how many values there are tells what each covers.
     ///
     /// # Errors
     /// The length does not fit the size. Whether the values are right only [`GroupTree::root`] tells.
     pub fn parse(size: u64, bytes: Vec<u8>) -> Result<Self, GroupsError> {
+        if size <= GROUP || size > FILE_BYTES {
+            return Err(GroupsError::Size(size));
+        }
         let (values, rest) = bytes.as_chunks::<32>();
-        let n_values = if rest.is_empty() { values.len() as u64 } else { 0 };
-        check_count(size, n_values, bytes.len())?;
-        Ok(Self { size, bytes })
+        // Of two levels one has fewer nodes, as long as there are two or more.
+        let fits =
+            |level: &u8| rest.is_empty() && values.len() >= 2 && n_nodes(size, *level) == values.len() as u64;
+        match (0..=TREE_LEVEL).find(fits) {
+            Some(finest) => Ok(Self { size, finest, bytes }),
+            None => Err(GroupsError::Values { size, expected: n_nodes(size, 0), received: bytes.len() }),
+        }
     }
 
     /// The values, 32 bytes each, in order.
@@ -100,12 +119,12 @@ impl GroupTree {
         self.size
     }
 
-    /// Number of groups.
-    pub fn n_groups(&self) -> usize {
-        self.values().len()
+    /// Finest level that is known: 0 where each value is one group's.
+    pub fn finest(&self) -> u8 {
+        self.finest
     }
 
-    /// The groups' values in order.
+    /// The values of the finest level in order.
     pub fn values(&self) -> &[ChainingValue] {
         self.bytes.as_chunks().0
     }
@@ -116,39 +135,41 @@ impl GroupTree {
     }
 
     /// Values of the nodes of `GROUP_BYTES << level` bytes, in order; the last may be short. One node
-    /// that covers all is the root: its value is the content hash.
+    /// that covers all is the root: its value is the content hash. Below the finest level, that one's.
     pub fn level(&self, level: u8) -> Vec<ChainingValue> {
-        let node_groups = 1usize << level.min(GROUP_LEVEL);
-        if self.values().len() <= node_groups {
+        let level = level.clamp(self.finest, GROUP_LEVEL);
+        let node_values = 1usize << (level - self.finest);
+        if self.values().len() <= node_values {
             return vec![self.root().0];
         }
-        let starts = (0..self.values().len()).step_by(node_groups);
+        let starts = (0..self.values().len()).step_by(node_values);
         starts
             .map(|first| {
-                let last = (first + node_groups).min(self.values().len());
-                let bytes = (self.size - first as u64 * GROUP).min(node_bytes(level));
+                let last = (first + node_values).min(self.values().len());
+                let bytes = (self.size - first as u64 * node_bytes(self.finest)).min(node_bytes(level));
                 self.node(first, last, bytes, false)
             })
             .collect()
     }
 
-    /// The values of a level, cut to tags.
+    /// The values of a level, cut to tags; below the finest level, that one's.
     pub fn tags(&self, level: u8) -> GroupTags {
-        let tags = match level {
-            0 => self.values().iter().map(tag_of).collect(),
-            _ => self.level(level).iter().map(tag_of).collect(),
+        let level = level.max(self.finest);
+        let tags = match level == self.finest {
+            true => self.values().iter().map(tag_of).collect(),
+            false => self.level(level).iter().map(tag_of).collect(),
         };
         GroupTags { level, tags }
     }
 
-    /// Value of the subtree over groups `first..last`, which are `bytes` long together.
+    /// Value of the subtree over the values `first..last`, which cover `bytes` together.
     fn node(&self, first: usize, last: usize, bytes: u64, root: bool) -> ChainingValue {
         if last - first == 1 {
             debug_assert!(!root, "a tree has two groups or more");
             return self.values()[first];
         }
         let left_bytes = left_subtree_len(bytes);
-        let middle = first + (left_bytes / GROUP) as usize;
+        let middle = first + (left_bytes / node_bytes(self.finest)) as usize;
         let left = self.node(first, middle, left_bytes, false);
         let right = self.node(middle, last, bytes - left_bytes, false);
         match root {
@@ -161,17 +182,6 @@ impl GroupTree {
 /// The first eight bytes of a node's value.
 pub fn tag_of(value: &ChainingValue) -> Tag {
     ContentHash(*value).tag()
-}
-
-fn check_count(size: u64, n_values: u64, received: usize) -> Result<(), GroupsError> {
-    if size <= GROUP || size > FILE_BYTES {
-        return Err(GroupsError::Size(size));
-    }
-    let expected = n_nodes(size, 0);
-    match n_values == expected {
-        true => Ok(()),
-        false => Err(GroupsError::Values { size, expected, received }),
-    }
 }
 
 impl std::fmt::Debug for GroupTree {
@@ -198,7 +208,7 @@ mod tests {
             let bytes = content(size);
             let tree = GroupTree::compute(&bytes).expect("more than one group");
             assert_eq!(tree.root(), ContentHash::of(&bytes), "{size} bytes");
-            assert_eq!(tree.n_groups() as u64, n_nodes(size as u64, 0));
+            assert_eq!(tree.values().len() as u64, n_nodes(size as u64, 0));
         }
     }
 
@@ -226,11 +236,37 @@ mod tests {
     }
 
     #[test]
+    fn larger_nodes_make_the_same_tree_from_their_level_on() {
+        for size in [GROUP_BYTES * 11 + 7, GROUP_BYTES * 16, GROUP_BYTES * 16 + 1] {
+            let fine = GroupTree::compute(&content(size)).unwrap();
+            for finest in 1..4 {
+                let coarse = GroupTree::from_values(size as u64, fine.level(finest)).unwrap();
+                assert_eq!((coarse.finest(), coarse.root()), (finest, fine.root()));
+                for level in finest..=GROUP_LEVEL {
+                    assert_eq!(coarse.level(level), fine.level(level), "{size} bytes, {finest}, {level}");
+                    assert_eq!(coarse.tags(level), fine.tags(level));
+                }
+                assert_eq!(coarse.tags(0), fine.tags(finest));
+                assert_eq!(GroupTree::parse(size as u64, coarse.as_bytes().to_vec()).unwrap(), coarse);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_up_to_the_coarsest_level() {
+        let group_tree = SENDER_GROUPS * GROUP;
+        assert_eq!(
+            [1, group_tree, group_tree + 1, 4 * group_tree, 1 << 46].map(kept_level),
+            [0, 0, 1, 2, TREE_LEVEL]
+        );
+    }
+
+    #[test]
     fn bytes_come_back_and_a_wrong_count_is_refused() {
         let tree = GroupTree::compute(&content(GROUP_BYTES * 3 + 1)).unwrap();
         let bytes = tree.as_bytes().to_vec();
         assert_eq!(GroupTree::parse(tree.size(), bytes.clone()).unwrap(), tree);
-        for wrong in [&bytes[..96], &bytes[..127], &[]] {
+        for wrong in [&bytes[..96], &bytes[..127], &bytes[..32], &[]] {
             assert!(matches!(GroupTree::parse(tree.size(), wrong.to_vec()), Err(GroupsError::Values { .. })));
         }
         assert_eq!(GroupTree::parse(u64::MAX, bytes), Err(GroupsError::Size(u64::MAX)));

@@ -6,27 +6,43 @@ use blake3::hazmat::{ChainingValue, HasherExt};
 
 use super::cores::{n_cores, on_cores};
 use super::entries::{n_units, share};
-use super::groups::group_value;
+use super::groups::{group_value, node_bytes};
 use super::zeros::ZEROS;
 use crate::model::ContentHash;
-use crate::model::limits::{GROUP_BYTES, MIB};
+use crate::model::limits::{MIB, TREE_LEVEL};
 
-const GROUP: u64 = GROUP_BYTES as u64;
+const _: () = assert!(node_bytes(TREE_LEVEL) <= ZEROS.len() as u64);
 /// So many bytes and more are hashed by all cores: fewer are hashed before a thread has begun, and each has its price.
 const SPREAD_BYTES: usize = 4 * MIB;
 
-/// Values of the groups so far, and the one that is not complete yet.
+/// Values of the groups so far, and the one that is not complete yet. Of a huge content each is the node of a coarser
+/// level: one subtree of the hash as well.
 #[derive(Default)]
 pub(super) struct HashedGroups {
+    level: u8,
     values: Vec<ChainingValue>,
     group: Hasher,
     group_bytes: usize,
 }
 
 impl HashedGroups {
+    /// Begins, with nodes of a level.
+    pub(super) fn of_level(level: u8) -> Self {
+        Self { level, ..Self::default() }
+    }
+
     /// Goes on behind whole groups of which only the values are known.
     pub(super) fn resume(values: Vec<ChainingValue>) -> Self {
         Self { values, ..Self::default() }
+    }
+
+    pub(super) fn level(&self) -> u8 {
+        self.level
+    }
+
+    /// Bytes of a whole group.
+    fn whole_bytes(&self) -> usize {
+        node_bytes(self.level) as usize
     }
 
     /// Values of the groups that are closed.
@@ -36,30 +52,31 @@ impl HashedGroups {
 
     /// Value of the last group, if it is whole and still open.
     pub(super) fn open_value(&self) -> Option<ChainingValue> {
-        (self.group_bytes == GROUP_BYTES).then(|| self.group.finalize_non_root())
+        (self.group_bytes == self.whole_bytes()).then(|| self.group.finalize_non_root())
     }
 
     /// Takes the next bytes.
     pub(super) fn update(&mut self, bytes: &[u8], n_cores: usize) {
         let groups_at = self.fill_group(bytes);
         let groups = &bytes[groups_at..];
-        let groups = &groups[..groups.len() - groups.len() % GROUP_BYTES];
+        let groups = &groups[..groups.len() - groups.len() % self.whole_bytes()];
         self.hash_groups(groups, n_cores);
         self.open_group(&bytes[groups_at + groups.len()..]);
     }
 
     /// Takes `len` zeros.
     pub(super) fn zeros(&mut self, len: u64) {
-        let mut left = len;
+        let (mut left, whole) = (len, self.whole_bytes() as u64);
         while left > 0 && (self.group_bytes > 0 || self.values.is_empty()) {
-            left -= self.fill_group(&ZEROS[..left.min(GROUP) as usize]) as u64;
+            left -= self.fill_group(&ZEROS[..left.min(whole) as usize]) as u64;
         }
-        self.zero_groups((left / GROUP) as usize);
-        self.open_group(&ZEROS[..(left % GROUP) as usize]);
+        self.zero_groups((left / whole) as usize);
+        self.open_group(&ZEROS[..(left % whole) as usize]);
     }
 
     /// Takes groups by their values, from the border of a group on.
     pub(super) fn carry(&mut self, values: &[ChainingValue]) {
+        debug_assert!(self.level == 0);
         self.close_open();
         self.values.extend_from_slice(values);
     }
@@ -70,16 +87,25 @@ impl HashedGroups {
         ContentHash(*self.group.finalize().as_bytes())
     }
 
-    /// Values of all groups of a content of more than one.
-    pub(super) fn finish(&mut self) -> Vec<ChainingValue> {
+    /// Whether all that came is at most one group.
+    pub(super) fn is_one(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// Ends the content, which is of more than one group.
+    pub(super) fn close(&mut self) {
         self.close_open();
-        std::mem::take(&mut self.values)
+    }
+
+    /// Values of all groups.
+    pub(super) fn into_values(self) -> Vec<ChainingValue> {
+        self.values
     }
 
     /// Begins a group with the first bytes of it, if there are any.
     fn open_group(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {
-            self.group.set_input_offset(self.values.len() as u64 * GROUP).update(bytes);
+            self.group.set_input_offset((self.values.len() * self.whole_bytes()) as u64).update(bytes);
             self.group_bytes = bytes.len();
         }
     }
@@ -96,7 +122,7 @@ impl HashedGroups {
         if bytes.is_empty() || self.group_bytes == 0 && !self.values.is_empty() {
             return 0;
         }
-        let n_taken = (GROUP_BYTES - self.group_bytes).min(bytes.len());
+        let n_taken = (self.whole_bytes() - self.group_bytes).min(bytes.len());
         self.group.update(&bytes[..n_taken]);
         self.group_bytes += n_taken;
         if n_taken < bytes.len() {
@@ -107,12 +133,12 @@ impl HashedGroups {
 
     /// Whole groups of zeros.
     fn zero_groups(&mut self, n_groups: usize) {
-        let first = self.values.len();
-        let n_parts = if n_groups < SPREAD_BYTES / GROUP_BYTES { 1 } else { n_cores() };
+        let (first, whole) = (self.values.len(), self.whole_bytes());
+        let n_parts = if n_groups < SPREAD_BYTES / whole { 1 } else { n_cores() };
         let border = |part: usize| first + n_groups * part / n_parts;
         let work = |part: usize| {
             let groups = border(part)..border(part + 1);
-            groups.map(|group| group_value(&ZEROS[..GROUP_BYTES], group as u64 * GROUP)).collect::<Vec<_>>()
+            groups.map(|group| group_value(&ZEROS[..whole], (group * whole) as u64)).collect::<Vec<_>>()
         };
         for values in on_cores(n_parts, &work) {
             self.values.extend(values);
@@ -128,12 +154,12 @@ impl HashedGroups {
 
     /// Hashes whole groups.
     fn hash_groups(&mut self, groups: &[u8], n_cores: usize) {
-        let first = self.values.len();
+        let (first, whole) = (self.values.len(), self.whole_bytes());
         let n_parts = if groups.len() < SPREAD_BYTES { 1 } else { n_cores };
         let values = on_cores(n_parts, &|part| {
-            let at = first + n_units(groups, GROUP_BYTES) * part / n_parts;
-            let own = share(groups, GROUP_BYTES, part, n_parts).chunks_exact(GROUP_BYTES).zip(at..);
-            own.map(|(group, at)| group_value(group, at as u64 * GROUP)).collect::<Vec<_>>()
+            let at = first + n_units(groups, whole) * part / n_parts;
+            let own = share(groups, whole, part, n_parts).chunks_exact(whole).zip(at..);
+            own.map(|(group, at)| group_value(group, (at * whole) as u64)).collect::<Vec<_>>()
         });
         values.into_iter().for_each(|values| self.values.extend(values));
     }

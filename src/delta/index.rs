@@ -3,7 +3,7 @@
 //! Sits where contents are first seen (scan at the sender, stage at the receiver). Where an earlier version
 //! is known, what hangs on groups that are equal at the same offset is carried over: then only what changed
 //! is cut into chunks and blocks. Memory is bounded by what it makes: 32 bytes a group, 12 bytes a chunk and
-//! 10 bytes a block.
+//! 10 bytes a block. At a sender huge contents have larger groups, then no chunk map, then no signature.
 
 use blake3::hazmat::ChainingValue;
 
@@ -15,7 +15,7 @@ use super::chunks::{ChunkMap, Cutter};
 use super::cores::{both, n_cores};
 use super::earlier::Equal;
 use super::entries::{Blocks, SPREAD_BYTES};
-use super::groups::GroupTree;
+use super::groups::{GroupTree, kept_level};
 use super::hashed::HashedGroups;
 use crate::model::ContentHash;
 use crate::model::limits::{GIB, GROUP_BYTES, PACK_FILE_BYTES};
@@ -23,13 +23,18 @@ use crate::model::limits::{GIB, GROUP_BYTES, PACK_FILE_BYTES};
 const GROUP: u64 = GROUP_BYTES as u64;
 /// Contents up to here are signed by a receiver: 42 MB of entries, held while one comes in.
 const SIGNED_BYTES: u64 = 16 * GIB;
+/// Contents up to here get a chunk map from a sender: some 15 MB, and 25 MB of the earlier version to compare with.
+const CHUNKED_BYTES: u64 = 64 * GIB;
+/// Contents up to here are signed by a sender: 21 MB, twice. Of larger ones it asks for the ranges that it needs.
+const SENDER_SIGNED_BYTES: u64 = 128 * GIB;
 
 /// What is known of a content after one pass over it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContentIndex {
     pub hash: ContentHash,
     pub size: u64,
-    /// None up to `PACK_FILE_BYTES`, which is one group.
+    /// None up to `PACK_FILE_BYTES`, which is one group, nor where a content that was expected to be huge is one
+    /// group of the huge.
     pub groups: Option<GroupTree>,
     /// None up to `PACK_FILE_BYTES`, when only the hash was asked for, or where too much was not seen.
     pub signature: Option<BlockSignature>,
@@ -61,8 +66,17 @@ impl Indexer {
 
     /// Starts a pass over what may be a later version of a content.
     pub fn over(expected_size: u64, earlier: Option<Earlier>) -> Self {
-        let blocks = Blocks::new(block_bytes_for(expected_size));
-        Self { kept: Some(Kept { blocks, cutter: Some(Cutter::default()), earlier }), ..Self::hash_only() }
+        Self::at_level(kept_level(expected_size), expected_size, earlier)
+    }
+
+    /// The same with groups of a level.
+    pub(super) fn at_level(level: u8, expected_size: u64, earlier: Option<Earlier>) -> Self {
+        let kept = (expected_size <= SENDER_SIGNED_BYTES).then(|| Kept {
+            blocks: Blocks::new(block_bytes_for(expected_size)),
+            cutter: (expected_size <= CHUNKED_BYTES).then(Cutter::default),
+            earlier,
+        });
+        Self { size: 0, hashed: HashedGroups::of_level(level), kept }
     }
 
     /// Starts a pass for hash, group tree and block signature: what a receiver keeps. No signature of a content
@@ -102,16 +116,15 @@ impl Indexer {
         self.size += bytes.len() as u64;
         self.hashed.update(bytes, n_cores);
         if let Some(kept) = &mut self.kept {
-            kept.update(bytes, self.hashed.values(), n_cores);
+            kept.update(bytes, &self.hashed, n_cores);
         }
     }
 
     /// Whether only hashes are made of what comes now, as of what came last: it is what the earlier version has.
     pub fn is_as_earlier(&self) -> bool {
-        let values = self.hashed.values();
         self.kept.as_ref().is_none_or(|kept| {
-            let equal = Equal { earlier: kept.earlier.as_ref(), values };
-            kept.earlier.is_some() && (values.is_empty() || equal.holds_last(1))
+            let equal = equal(&kept.earlier, &self.hashed);
+            kept.earlier.is_some() && (equal.values.is_empty() || equal.holds_last(1))
         })
     }
 
@@ -120,13 +133,13 @@ impl Indexer {
     pub fn update_zeros(&mut self, len: u64) {
         self.size += len;
         if let Some(kept) = &mut self.kept {
-            kept.zeros(len, self.hashed.values());
+            kept.zeros(len, &self.hashed);
         }
         self.hashed.zeros(len);
     }
 
     /// Takes `len` bytes by the values of their groups, which were computed earlier of the same bytes at the same
-    /// offset. For a pass without a chunk map, over a content of more than one group.
+    /// offset. For a pass without a chunk map and without larger groups, over a content of more than one group.
     ///
     /// # Panics
     /// When they do not start at a border of groups, or are not as many groups as `len` bytes have.
@@ -137,7 +150,7 @@ impl Indexer {
         self.size += len;
         self.hashed.carry(values);
         if let Some(kept) = &mut self.kept {
-            kept.skip(len, self.hashed.values());
+            kept.skip(len, &self.hashed);
         }
     }
 
@@ -149,25 +162,30 @@ impl Indexer {
     /// Ends the pass; blocks of which not all bytes were seen are read with `reread`.
     pub fn finish_rereading(mut self, reread: &mut Reread) -> ContentIndex {
         let size = self.size;
-        if size <= PACK_FILE_BYTES {
+        if size <= PACK_FILE_BYTES || self.hashed.is_one() {
             let hash = self.hashed.only_hash();
             return ContentIndex { hash, size, groups: None, signature: None, chunks: None };
         }
-        let values = self.hashed.finish();
+        self.hashed.close();
         let (mut signature, mut chunks) = (None, None);
         if let Some(kept) = self.kept.take() {
-            (signature, chunks) = kept.finish(size, &values, reread);
+            (signature, chunks) = kept.finish(size, &self.hashed, reread);
         }
+        let values = self.hashed.into_values();
         let groups = GroupTree::from_values(size, values).expect("a value for each group");
         ContentIndex { hash: groups.root(), size, groups: Some(groups), signature, chunks }
     }
 }
 
+fn equal<'a>(earlier: &'a Option<Earlier>, hashed: &'a HashedGroups) -> Equal<'a> {
+    Equal { earlier: earlier.as_ref(), values: hashed.values(), level: hashed.level() }
+}
+
 impl Kept {
-    /// Takes the next bytes, whose whole groups have these values.
-    fn update(&mut self, bytes: &[u8], values: &[ChainingValue], n_cores: usize) {
+    /// Takes the next bytes, whose whole groups are hashed.
+    fn update(&mut self, bytes: &[u8], hashed: &HashedGroups, n_cores: usize) {
         let Self { blocks, cutter, earlier } = self;
-        let equal = Equal { earlier: earlier.as_ref(), values };
+        let equal = equal(earlier, hashed);
         let Some(cutter) = cutter else { return blocks.update(bytes, n_cores, equal) };
         let is_new = !equal.holds_last(bytes.len() as u64);
         let is_worth = n_cores > 1 && bytes.len() >= SPREAD_BYTES && is_new;
@@ -177,26 +195,25 @@ impl Kept {
         both(is_worth, || blocks.update(bytes, block_cores, equal), cut);
     }
 
-    fn zeros(&mut self, len: u64, values: &[ChainingValue]) {
-        self.blocks.zeros(len, Equal { earlier: self.earlier.as_ref(), values });
+    fn zeros(&mut self, len: u64, hashed: &HashedGroups) {
+        self.blocks.zeros(len, equal(&self.earlier, hashed));
         if let Some(cutter) = &mut self.cutter {
             cutter.zeros(len);
         }
     }
 
     /// Passes over bytes that are not seen.
-    fn skip(&mut self, len: u64, values: &[ChainingValue]) {
-        self.blocks.skip(len, Equal { earlier: self.earlier.as_ref(), values });
+    fn skip(&mut self, len: u64, hashed: &HashedGroups) {
+        self.blocks.skip(len, equal(&self.earlier, hashed));
     }
 
     fn finish(
         self,
         size: u64,
-        values: &[ChainingValue],
+        hashed: &HashedGroups,
         reread: &mut Reread,
     ) -> (Option<BlockSignature>, Option<ChunkMap>) {
-        let equal = Equal { earlier: self.earlier.as_ref(), values };
-        let chunks = self.cutter.map(|cutter| cutter.finish(equal));
+        let chunks = self.cutter.map(|cutter| cutter.finish(equal(&self.earlier, hashed)));
         (self.blocks.finish(size, reread), chunks)
     }
 }

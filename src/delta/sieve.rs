@@ -18,14 +18,15 @@ use super::place::Place;
 use super::window::Window;
 use super::zeros::{Stretch, stretches};
 use crate::model::ContentHash;
-use crate::model::limits::{GROUP_BYTES, MIB, WINDOW_BYTES};
+use crate::model::limits::{GROUP_BYTES, MIB, TREE_LEVEL, WINDOW_BYTES};
 
 pub use super::frames::{DeltaStats, Emit, split_frame};
 
 const GROUP: u64 = GROUP_BYTES as u64;
 /// Bytes of the target that are read at a time.
 const READ_BYTES: u64 = 2 * MIB as u64;
-const _: () = assert!(READ_BYTES as usize <= WINDOW_BYTES && READ_BYTES.is_multiple_of(GROUP));
+const _: () =
+    assert!(READ_BYTES as usize <= WINDOW_BYTES && READ_BYTES.is_multiple_of(node_bytes(TREE_LEVEL)));
 /// From so many groups on they are verified beside the block sieve, on another core.
 const BESIDE_GROUPS: usize = 8;
 
@@ -95,7 +96,7 @@ pub struct KnownBasis {
     /// Its place in the transfer's list of bases.
     pub index: u32,
     pub size: u64,
-    /// Tags of its groups, or of larger nodes.
+    /// Tags of its groups, or of larger nodes: of none that the target's tree does not know.
     pub groups: Option<GroupTags>,
     /// Of the whole or of ranges, in any order and of any block sizes.
     pub signatures: Vec<RangeSignature>,
@@ -166,7 +167,7 @@ struct SameGroups<'a> {
 impl<'a> SameGroups<'a> {
     fn of(target: Target, basis: &'a KnownBasis) -> Option<Self> {
         let known = basis.groups.as_ref()?;
-        let own = target.groups?.tags(known.level);
+        let own = Some(target.groups?.tags(known.level)).filter(|own| own.level == known.level)?;
         Some(Self { index: basis.index, size: basis.size, known, own })
     }
 
@@ -272,8 +273,9 @@ impl Sieve<'_> {
     fn send_range(&mut self, range: Range<u64>) -> Result<(), Ended> {
         let (content, margin) = (self.target.content, self.aligner.margin());
         // Whole groups are verified, also where only a part of one is sent.
-        let verify_end = range.end.next_multiple_of(GROUP).min(self.target.size);
-        let mut next = range.start / GROUP * GROUP;
+        let node = self.target.groups.map_or(GROUP, |tree| node_bytes(tree.finest()));
+        let verify_end = range.end.next_multiple_of(node).min(self.target.size);
+        let mut next = range.start / node * node;
         let mut window = std::mem::take(&mut self.window);
         window.restart(next.saturating_sub(margin));
         window.read_to(content, next)?;
@@ -352,8 +354,9 @@ fn verify_groups(tree: Option<&GroupTree>, hash: ContentHash, bytes: &[u8], at: 
     let Some(tree) = tree else {
         return if ContentHash::of(bytes) == hash { Ok(()) } else { Err(at) };
     };
-    for (group, start) in bytes.chunks(GROUP_BYTES).zip((at..).step_by(GROUP_BYTES)) {
-        if group_value(group, start) != tree.values()[(start / GROUP) as usize] {
+    let node = node_bytes(tree.finest());
+    for (group, start) in bytes.chunks(node as usize).zip((at..).step_by(node as usize)) {
+        if group_value(group, start) != tree.values()[(start / node) as usize] {
             return Err(start);
         }
     }

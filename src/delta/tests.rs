@@ -18,6 +18,7 @@ use crate::model::limits::{DELTA_AIM_BYTES, GROUP_BYTES, MIB, OPS};
 
 mod bases;
 mod hostile;
+mod huge;
 
 const GROUP: usize = GROUP_BYTES;
 

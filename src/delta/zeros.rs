@@ -3,7 +3,7 @@
 use crate::model::limits::{HOLE_BYTES, MIB};
 
 /// Zeros to hash and compare with.
-pub(super) static ZEROS: [u8; MIB] = [0; MIB];
+pub(super) static ZEROS: [u8; 2 * MIB] = [0; 2 * MIB];
 
 /// Whether all bytes are zero; looks at the first few before it compares all.
 pub(super) fn are_zeros(bytes: &[u8]) -> bool {

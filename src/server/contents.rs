@@ -91,10 +91,11 @@ impl KnownContents {
         self.cache.chunks(hash).and_then(|(size, bytes)| ChunkMap::parse(size, &bytes))
     }
 
-    /// Group tree of a content, if it is kept and makes its hash.
+    /// Group tree of a content, if it is kept and makes its hash. A receiver's is one of single groups.
     pub fn groups(&self, hash: &ContentHash) -> Option<GroupTree> {
         let (size, bytes) = self.cache.groups(hash)?;
-        GroupTree::parse(size, bytes).ok().filter(|groups| groups.root() == *hash)
+        let fits = |groups: &GroupTree| self.has_chunks || groups.finest() == 0;
+        GroupTree::parse(size, bytes).ok().filter(fits).filter(|groups| groups.root() == *hash)
     }
 
     /// The block signature of a content.

@@ -348,8 +348,7 @@ impl Stage {
         let filling = std::mem::take(&mut self.filling).into_values().map(|(filling, _)| filling);
         filling.chain(std::mem::take(&mut self.kept).into_values()).for_each(|filling| filling.store(shore));
         for Ready { file, hash, ledger, .. } in std::mem::take(&mut self.whole).into_values() {
-            let groups = shore.known.cache().groups(&hash);
-            let groups = groups.and_then(|(size, bytes)| GroupTree::parse(size, bytes).ok());
+            let groups = shore.known.groups(&hash);
             store_whole(shore, file, ledger, groups.as_ref().map_or(&[], GroupTree::values));
         }
     }
