@@ -55,6 +55,33 @@ fn a_large_file_stays_the_same_file() {
 }
 
 #[test]
+fn a_huge_file_is_written_over_where_it_changed() {
+    let world = World::new();
+    if clones(world.src.parent().unwrap()) {
+        println!("skipped: needs a temporary directory that does not clone");
+        return;
+    }
+    // Beyond 16 GiB larger nodes are kept of a file.
+    let (size, at) = ((17 << 30) + 99, (17 << 29) - 5_000);
+    let bytes = noise(4, MIB);
+    let file = std::fs::File::create(world.src.join("f")).unwrap();
+    file.set_len(size).unwrap();
+    file.write_all_at(&bytes, at).unwrap();
+    let server = world.serve(&WORDS);
+    world.push(&server, &[]).ended_with(0);
+    let ino = world.dst.join("f").metadata().unwrap().ino();
+    file.write_all_at(b"edit", at + 500_000).unwrap();
+    world.push(&server, &[]).ended_with(0);
+    let held = std::fs::File::open(world.dst.join("f")).unwrap();
+    let mut range = vec![0; MIB];
+    held.read_exact_at(&mut range, at).unwrap();
+    assert!(range == [&bytes[..500_000], b"edit", &bytes[500_004..]].concat());
+    let meta = held.metadata().unwrap();
+    assert_eq!((meta.ino(), meta.len()), (ino, size));
+    assert!(meta.blocks() * 512 < 4 * MIB as u64, "its holes are holes");
+}
+
+#[test]
 fn a_kill_while_a_file_is_written_over_leaves_the_new_one_after_a_restart() {
     let world = World::new();
     if clones(world.src.parent().unwrap()) {

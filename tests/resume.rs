@@ -4,6 +4,8 @@
 //! `STRAIT_CUTS=n` cuts at n points (`docs/testing.md`), `STRAIT_SEED=n` repeats them.
 
 mod faults;
+#[path = "resume/huge.rs"]
+mod huge;
 #[path = "resume/relay.rs"]
 mod relay;
 

@@ -53,7 +53,7 @@ fn row(name: &str, basis: &[u8], target: &Vec<u8>, n_rounds: usize) {
     let chunks = ChunkMap::compute(target);
     let copies = copies_of(&chunks, &known);
     let engine = || {
-        let index = indexed(target, Indexer::hash_only());
+        let index = indexed(target, Indexer::hash_only(target.len() as u64));
         delta_of(target, &index, &known, &copies, Sieves::All, |_, ops| drop(black_box(ops)))
     };
     let change = || {
@@ -68,14 +68,14 @@ fn row(name: &str, basis: &[u8], target: &Vec<u8>, n_rounds: usize) {
     };
     let stats = change();
     let plain_bytes = plain().len();
-    let index = indexed(target, Indexer::hash_only());
+    let index = indexed(target, Indexer::hash_only(target.len() as u64));
     let took = measure(
         n_rounds,
         [
             &|| {
                 black_box(blake3::hash(target));
             },
-            &|| drop(black_box(indexed(target, Indexer::hash_only()))),
+            &|| drop(black_box(indexed(target, Indexer::hash_only(target.len() as u64)))),
             &|| {
                 black_box(delta_of(target, &index, &known, &copies, Sieves::All, |_, ops| {
                     drop(black_box(ops))

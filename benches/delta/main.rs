@@ -53,7 +53,9 @@ fn signature(c: &mut Criterion) {
         .throughput(Throughput::Bytes(TARGET_BYTES as u64));
     group.bench_function("blake3, one thread", |b| b.iter(|| blake3::hash(&basis)));
     group.bench_function("group tree, one thread", |b| b.iter(|| GroupTree::compute(&basis)));
-    group.bench_function("hash and groups", |b| b.iter(|| indexed(&basis, Indexer::hash_only())));
+    group.bench_function("hash and groups", |b| {
+        b.iter(|| indexed(&basis, Indexer::hash_only(TARGET_BYTES as u64)))
+    });
     group.bench_function("hash, groups and blocks", |b| {
         b.iter(|| indexed(&basis, Indexer::new(TARGET_BYTES as u64)))
     });
@@ -101,7 +103,7 @@ fn diff_and_apply(c: &mut Criterion) {
         }
         group.bench_function("index and sieve", |b| {
             b.iter(|| {
-                let index = indexed(&target, Indexer::hash_only());
+                let index = indexed(&target, Indexer::hash_only(TARGET_BYTES as u64));
                 delta_of(&target, &index, &known, &copies, Sieves::All, |_, ops| drop(black_box(ops)))
             })
         });

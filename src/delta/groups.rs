@@ -8,7 +8,7 @@ use blake3::hazmat::{
     ChainingValue, HasherExt, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root,
 };
 
-use crate::model::limits::{FILE_BYTES, GROUP_BYTES, GROUP_LEVEL, SENDER_GROUPS, TREE_LEVEL};
+use crate::model::limits::{FILE_BYTES, GROUP_BYTES, GROUP_LEVEL, TREE_GROUPS, TREE_LEVEL};
 use crate::model::{ContentHash, Tag};
 
 const GROUP: u64 = GROUP_BYTES as u64;
@@ -58,10 +58,15 @@ pub const fn node_bytes(level: u8) -> u64 {
     GROUP << if level < GROUP_LEVEL { level } else { GROUP_LEVEL }
 }
 
-/// The level whose nodes a sender keeps of a content of `size` bytes: `SENDER_GROUPS` of them, and more only where
+/// The level whose nodes are kept of a content of `size` bytes: at most `TREE_GROUPS` of them, and more only where
 /// they would be larger than `TREE_LEVEL` says.
 pub fn kept_level(size: u64) -> u8 {
-    (0..TREE_LEVEL).find(|level| n_nodes(size, *level) <= SENDER_GROUPS).unwrap_or(TREE_LEVEL)
+    (0..TREE_LEVEL).find(|level| n_nodes(size, *level) <= TREE_GROUPS).unwrap_or(TREE_LEVEL)
+}
+
+/// Bytes that each value covers which is kept of a content of `size` bytes.
+pub fn kept_bytes(size: u64) -> u64 {
+    node_bytes(kept_level(size))
 }
 
 /// Chaining value of one group, or of a node of a kept level, that starts at `offset`, for contents of more than
@@ -122,6 +127,11 @@ impl GroupTree {
     /// Finest level that is known: 0 where each value is one group's.
     pub fn finest(&self) -> u8 {
         self.finest
+    }
+
+    /// Whether the finest level is the one that is kept of such a content. Of one that grew while it was read it may not be.
+    pub fn is_of_kept_level(&self) -> bool {
+        self.finest == kept_level(self.size)
     }
 
     /// The values of the finest level in order.
@@ -254,7 +264,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_bounded_up_to_the_coarsest_level() {
-        let group_tree = SENDER_GROUPS * GROUP;
+        let group_tree = TREE_GROUPS * GROUP;
         assert_eq!(
             [1, group_tree, group_tree + 1, 4 * group_tree, 1 << 46].map(kept_level),
             [0, 0, 1, 2, TREE_LEVEL]

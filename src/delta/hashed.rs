@@ -26,14 +26,9 @@ pub(super) struct HashedGroups {
 }
 
 impl HashedGroups {
-    /// Begins, with nodes of a level.
-    pub(super) fn of_level(level: u8) -> Self {
-        Self { level, ..Self::default() }
-    }
-
-    /// Goes on behind whole groups of which only the values are known.
-    pub(super) fn resume(values: Vec<ChainingValue>) -> Self {
-        Self { values, ..Self::default() }
+    /// Goes on behind whole groups, nodes of a level, of which only the values are known.
+    pub(super) fn resume(level: u8, values: Vec<ChainingValue>) -> Self {
+        Self { level, values, ..Self::default() }
     }
 
     pub(super) fn level(&self) -> u8 {
@@ -76,7 +71,6 @@ impl HashedGroups {
 
     /// Takes groups by their values, from the border of a group on.
     pub(super) fn carry(&mut self, values: &[ChainingValue]) {
-        debug_assert!(self.level == 0);
         self.close_open();
         self.values.extend_from_slice(values);
     }

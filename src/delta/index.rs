@@ -3,7 +3,7 @@
 //! Sits where contents are first seen (scan at the sender, stage at the receiver). Where an earlier version
 //! is known, what hangs on groups that are equal at the same offset is carried over: then only what changed
 //! is cut into chunks and blocks. Memory is bounded by what it makes: 32 bytes a group, 12 bytes a chunk and
-//! 10 bytes a block. At a sender huge contents have larger groups, then no chunk map, then no signature.
+//! 10 bytes a block. Huge contents have larger groups, and at a sender then no chunk map, then no signature.
 
 use blake3::hazmat::ChainingValue;
 
@@ -15,12 +15,11 @@ use super::chunks::{ChunkMap, Cutter};
 use super::cores::{both, n_cores};
 use super::earlier::Equal;
 use super::entries::{Blocks, SPREAD_BYTES};
-use super::groups::{GroupTree, kept_level};
+use super::groups::{GroupTree, kept_level, node_bytes};
 use super::hashed::HashedGroups;
 use crate::model::ContentHash;
-use crate::model::limits::{GIB, GROUP_BYTES, PACK_FILE_BYTES};
+use crate::model::limits::{GIB, PACK_FILE_BYTES};
 
-const GROUP: u64 = GROUP_BYTES as u64;
 /// Contents up to here are signed by a receiver: 42 MB of entries, held while one comes in.
 const SIGNED_BYTES: u64 = 16 * GIB;
 /// Contents up to here get a chunk map from a sender: some 15 MB, and 25 MB of the earlier version to compare with.
@@ -43,7 +42,6 @@ pub struct ContentIndex {
 }
 
 /// Indexes a content that comes in pieces of any length, in order.
-#[derive(Default)]
 pub struct Indexer {
     size: u64,
     hashed: HashedGroups,
@@ -76,27 +74,30 @@ impl Indexer {
             cutter: (expected_size <= CHUNKED_BYTES).then(Cutter::default),
             earlier,
         });
-        Self { size: 0, hashed: HashedGroups::of_level(level), kept }
+        Self { size: 0, hashed: HashedGroups::resume(level, Vec::new()), kept }
     }
 
     /// Starts a pass for hash, group tree and block signature: what a receiver keeps. No signature of a content
     /// that is small or huge.
     pub fn signing(expected_size: u64, earlier: Option<Earlier>) -> Self {
         if !(PACK_FILE_BYTES + 1..=SIGNED_BYTES).contains(&expected_size) {
-            return Self::hash_only();
+            return Self::hash_only(expected_size);
         }
         let blocks = Blocks::new(block_bytes_for(expected_size));
-        Self { kept: Some(Kept { blocks, cutter: None, earlier }), ..Self::hash_only() }
+        Self { kept: Some(Kept { blocks, cutter: None, earlier }), ..Self::hash_only(expected_size) }
     }
 
     /// Starts a pass for hash and group tree only.
-    pub fn hash_only() -> Self {
-        Self::default()
+    pub fn hash_only(expected_size: u64) -> Self {
+        Self::resume(expected_size, Vec::new())
     }
 
-    /// Goes on behind whole groups of which only the values are known; for hash and group tree alone.
-    pub fn resume(values: Vec<ChainingValue>) -> Self {
-        Self { size: values.len() as u64 * GROUP, hashed: HashedGroups::resume(values), kept: None }
+    /// Goes on behind whole groups of which only the values are known, of the level that is kept of such a content; for
+    /// hash and group tree alone.
+    pub fn resume(expected_size: u64, values: Vec<ChainingValue>) -> Self {
+        let level = kept_level(expected_size);
+        let size = values.len() as u64 * node_bytes(level);
+        Self { size, hashed: HashedGroups::resume(level, values), kept: None }
     }
 
     /// Values of the whole groups so far, but for the one that [`Indexer::open_value`] gives.
@@ -139,14 +140,15 @@ impl Indexer {
     }
 
     /// Takes `len` bytes by the values of their groups, which were computed earlier of the same bytes at the same
-    /// offset. For a pass without a chunk map and without larger groups, over a content of more than one group.
+    /// offset. For a pass without a chunk map, over a content of more than one group.
     ///
     /// # Panics
     /// When they do not start at a border of groups, or are not as many groups as `len` bytes have.
     pub fn carry(&mut self, values: &[ChainingValue], len: u64) {
         assert!(self.kept.as_ref().is_none_or(|kept| kept.cutter.is_none()), "chunks need the bytes");
-        assert!(self.size.is_multiple_of(GROUP), "groups are carried over whole");
-        assert_eq!(values.len() as u64, len.div_ceil(GROUP));
+        let group = node_bytes(self.hashed.level());
+        assert!(self.size.is_multiple_of(group), "groups are carried over whole");
+        assert_eq!(values.len() as u64, len.div_ceil(group));
         self.size += len;
         self.hashed.carry(values);
         if let Some(kept) = &mut self.kept {
@@ -222,7 +224,7 @@ impl Kept {
 mod tests {
     use super::*;
     use crate::delta::blocks::{KEPT_STRONG_BYTES, RangeSignature};
-    use crate::model::limits::MIB;
+    use crate::model::limits::{GROUP_BYTES, MIB};
 
     fn content(size: usize) -> Vec<u8> {
         (0..size as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
@@ -312,14 +314,14 @@ mod tests {
             let n_seen = indexer.size as usize;
             indexer.update(&new[n_seen..n_seen + GROUP_BYTES]);
         }
-        assert!(!Indexer::new(0).is_as_earlier() && Indexer::hash_only().is_as_earlier());
+        assert!(!Indexer::new(0).is_as_earlier() && Indexer::hash_only(0).is_as_earlier());
     }
 
     #[test]
     fn without_what_was_not_seen_there_is_no_signature() {
         let bytes = content(3 * GROUP_BYTES);
         let mut indexer = Indexer::signing(bytes.len() as u64, None);
-        indexer.carry(&GroupTree::compute(&bytes).unwrap().values()[..1], GROUP);
+        indexer.carry(&GroupTree::compute(&bytes).unwrap().values()[..1], GROUP_BYTES as u64);
         indexer.update(&bytes[GROUP_BYTES..]);
         let index = indexer.finish();
         assert_eq!((index.hash, index.signature), (ContentHash::of(&bytes), None));
@@ -360,7 +362,7 @@ mod tests {
         let tree = GroupTree::compute(&bytes).unwrap();
         for (from, to) in [(0, 3), (1, 2), (2, 5), (0, 6), (5, 6)] {
             let (start, end) = (from * GROUP_BYTES, bytes.len().min(to * GROUP_BYTES));
-            let mut indexer = Indexer::hash_only();
+            let mut indexer = Indexer::hash_only(bytes.len() as u64);
             indexer.update(&bytes[..start]);
             indexer.carry(&tree.values()[from..to], (end - start) as u64);
             indexer.update(&bytes[end..]);
@@ -371,7 +373,7 @@ mod tests {
     #[test]
     fn hash_only_has_the_group_tree_and_no_signature() {
         let bytes = content(GROUP_BYTES * 2 + 9);
-        let mut indexer = Indexer::hash_only();
+        let mut indexer = Indexer::hash_only(bytes.len() as u64);
         indexer.update(&bytes);
         let index = indexer.finish();
         assert_eq!((index.groups, index.signature), (GroupTree::compute(&bytes), None));

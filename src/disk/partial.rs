@@ -9,7 +9,8 @@ use super::own::OwnFolder;
 use super::slot::{Slot, read_slots};
 use super::stage::StagedFile;
 use super::stat::Stat;
-use crate::model::limits::{GROUP_BYTES, PARTIAL_SYNC_BYTES, PARTIAL_SYNC_MS};
+use crate::delta::groups::kept_bytes;
+use crate::model::limits::{PARTIAL_SYNC_BYTES, PARTIAL_SYNC_MS};
 use crate::model::{ContentHash, RelPath, Time};
 use rustix::fs::{self as sys, AtFlags, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
@@ -306,8 +307,8 @@ pub fn load_partial(own: &OwnFolder, id: &PartialId) -> Option<StoredPartial> {
     let noted = Stat::of(&sys::fstat(&rec).ok()?).mtime;
     let is_doubtful = slot.life.is_none() || slot.life != Life::now(&own.stage());
     // Of the last group, which is not whole, there is no value to compare it with.
-    let whole_groups = |bytes: u64| bytes / GROUP_BYTES as u64 * GROUP_BYTES as u64;
-    let have = if is_doubtful { whole_groups(slot.synced) } else { slot.written };
+    let group = kept_bytes(slot.intent.size);
+    let have = if is_doubtful { slot.synced / group * group } else { slot.written };
     let data = sys::statat(&*own.stage(), file_name(id, "data"), AtFlags::SYMLINK_NOFOLLOW).ok()?;
     let data = Stat::of(&data);
     let fits = have > 0 && have <= slot.intent.size && data.is_file() && data.size >= have;
@@ -320,7 +321,7 @@ pub fn load_partial(own: &OwnFolder, id: &PartialId) -> Option<StoredPartial> {
 /// The values of its whole groups.
 pub fn load_values(own: &OwnFolder, partial: &StoredPartial) -> Option<Vec<[u8; 32]>> {
     let tree = open(&own.stage(), &partial.id, "tree", OFlags::RDONLY).ok()?;
-    let n_values = usize::try_from(partial.have / GROUP_BYTES as u64).ok()?;
+    let n_values = usize::try_from(partial.have / kept_bytes(partial.intent.size)).ok()?;
     let n_bytes = n_values.checked_mul(VALUE_BYTES)?;
     // Not more is read than there is.
     if Stat::of(&sys::fstat(&tree).ok()?).size < n_bytes as u64 {

@@ -25,8 +25,8 @@ pub const FILE_BYTES: u64 = 1 << 48;
 pub const GROUP_BYTES: usize = 64 * KIB;
 /// Coarsest level of a group tree that can be asked for (64 KiB << 14 = 1 GiB): one answer then covers 8 TiB.
 pub const GROUP_LEVEL: u8 = 14;
-/// Values of one group tree at a sender, 8 MiB of them: of contents beyond 16 GiB it keeps those of larger nodes.
-pub const SENDER_GROUPS: u64 = 1 << 18;
+/// Values of one group tree that is kept, 8 MiB of them: of contents beyond 16 GiB those of larger nodes are.
+pub const TREE_GROUPS: u64 = 1 << 18;
 /// Coarsest level of a tree that is kept, for more than 256 GiB: 2 MiB, which is read and hashed at once.
 pub const TREE_LEVEL: u8 = 5;
 
@@ -255,10 +255,10 @@ const _: () = {
     assert!(SMALL_BLOCK_BYTES.is_multiple_of(SMALL_FINE_BYTES));
     assert!(WINDOW_BYTES.is_multiple_of(GROUP_BYTES));
     assert!(
-        TREE_LEVEL < GROUP_LEVEL && ASK_GROUPS as u64 * 2 <= SENDER_GROUPS,
+        TREE_LEVEL < GROUP_LEVEL && ASK_GROUPS as u64 * 2 <= TREE_GROUPS,
         "questions are coarser than trees"
     );
-    assert!(MISMATCH_HASHES as u64 * 2 <= SENDER_GROUPS, "repairs are coarser than trees");
+    assert!(MISMATCH_HASHES as u64 * 2 <= TREE_GROUPS, "repairs are coarser than trees");
     assert!(HOLE_BYTES == GROUP_BYTES, "holes are found group by group");
     assert!(PARTIAL_NOTE_BYTES < PARTIAL_BYTES, "a kill costs less than the least partial");
     assert!(ASK_GROUPS * 8 <= OP_BYTES && ASK_HAVE * 8 <= OP_BYTES);

@@ -34,6 +34,7 @@ pub fn answer(
                 let last = first.saturating_add(n as usize).min(tags.tags.len());
                 (ContentFound { hash, size: basis.size() }, tags.tags[first..last].to_vec())
             };
+            let found = found.filter(|(_, groups)| groups.finest() <= level);
             let (found, tags) = match found.map(|(hash, groups)| part((hash, groups.tags(level)))) {
                 Some((found, tags)) => (Some(found), tags),
                 None => (None, Vec::new()),
@@ -99,7 +100,8 @@ fn groups_of(shore: &Shore, stage: &mut Stage, basis: &BasisRef) -> Option<(Cont
         return Some((hash, groups));
     }
     let file = stage.open_basis(shore, basis)?;
-    let indexer = if is_partial { Indexer::hash_only() } else { Indexer::signing(basis.size(), None) };
+    let indexer =
+        if is_partial { Indexer::hash_only(basis.size()) } else { Indexer::signing(basis.size(), None) };
     let index = index_file(&file, basis.size(), indexer).ok()?;
     if is_partial {
         return Some((hash, index.groups?));

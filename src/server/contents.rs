@@ -91,11 +91,11 @@ impl KnownContents {
         self.cache.chunks(hash).and_then(|(size, bytes)| ChunkMap::parse(size, &bytes))
     }
 
-    /// Group tree of a content, if it is kept and makes its hash. A receiver's is one of single groups.
+    /// Group tree of a content, of the level that is kept, if it makes its hash.
     pub fn groups(&self, hash: &ContentHash) -> Option<GroupTree> {
         let (size, bytes) = self.cache.groups(hash)?;
-        let fits = |groups: &GroupTree| self.has_chunks || groups.finest() == 0;
-        GroupTree::parse(size, bytes).ok().filter(fits).filter(|groups| groups.root() == *hash)
+        let groups = GroupTree::parse(size, bytes).ok().filter(GroupTree::is_of_kept_level)?;
+        (groups.root() == *hash).then_some(groups)
     }
 
     /// The block signature of a content.

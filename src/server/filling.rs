@@ -3,7 +3,7 @@
 use super::refusal::refusal_of_stage;
 use super::shore::Shore;
 use super::standing::Standing;
-use crate::delta::groups::group_value;
+use crate::delta::groups::{group_value, kept_bytes, kept_level};
 use crate::delta::index::{ContentIndex, Earlier, Indexer};
 use crate::disk::{File, Intent, Ledger, PartialId, StagedFile, StoredPartial, load_values};
 use crate::model::limits::*;
@@ -12,7 +12,6 @@ use crate::proto::message::Refusal;
 use crate::proto::receiver::{Offer, RESUMED};
 use std::time::Duration;
 
-const GROUP: u64 = GROUP_BYTES as u64;
 /// What came of a transfer cannot be gone on from.
 const GONE: Refusal = Refusal::BasisGone { index: RESUMED };
 
@@ -58,7 +57,7 @@ impl Filling {
         let partial = prove(shore, id).filter(|partial| start <= partial.have).ok_or(GONE)?;
         let own = shore.destination.own();
         let mut values = load_values(own, &partial).ok_or(GONE)?;
-        values.truncate((start / GROUP) as usize);
+        values.truncate((start / kept_bytes(offer.size)) as usize);
         let file = own.open_data(id).map_err(|_| GONE)?;
         shore.partials.take(id).ok_or(GONE)?;
         let ledger = Some(Ledger::resume(own, *id, intent(offer), &values));
@@ -73,9 +72,13 @@ impl Filling {
             // What stands behind is of a basis that may be another now.
             self.file.cut_to(self.at).map_err(|error| refusal_of_stage(&error))?;
         }
+        if kept_level(offer.size) != kept_level(self.size) {
+            return Err(GONE);
+        }
+        self.size = offer.size;
         if start != self.at {
             let mut values = self.indexer.take().ok_or(GONE)?.values().to_vec();
-            values.truncate((start / GROUP) as usize);
+            values.truncate((start / kept_bytes(self.size)) as usize);
             self.go_back(start, values)?;
         }
         if let (Some(ledger), Some(indexer)) = (self.ledger.take(), &self.indexer) {
@@ -89,13 +92,13 @@ impl Filling {
     fn go_back(&mut self, start: u64, values: Vec<[u8; 32]>) -> Result<(), Refusal> {
         let of_stage = |error| refusal_of_stage(&error);
         self.file.truncate(start).map_err(of_stage)?;
-        let n_rest = start % GROUP;
+        let n_rest = start % kept_bytes(self.size);
         let mut rest = vec![0; n_rest as usize];
         let n = self.file.read_at(&mut rest, start - n_rest).map_err(of_stage)?;
         if n < rest.len() {
             return Err(GONE);
         }
-        let mut indexer = Indexer::resume(values);
+        let mut indexer = Indexer::resume(self.size, values);
         indexer.update(&rest);
         (self.indexer, self.at) = (Some(indexer), start);
         Ok(())
@@ -121,7 +124,7 @@ impl Filling {
         let (Some(ledger), Some(indexer)) = (&mut self.ledger, &self.indexer) else { return };
         let (values, last) = (indexer.values(), indexer.open_value());
         // Of a last group that is not whole, the value is not that of a group yet.
-        let values = &values[..values.len().min((self.at / GROUP) as usize)];
+        let values = &values[..values.len().min((self.at / kept_bytes(self.size)) as usize)];
         let noted = self.file.flush().and_then(|()| ledger.note(self.at, values, last));
         if let Err(error) = noted {
             tracing::warn!(%error, "how far a transfer came cannot be noted");
@@ -171,7 +174,7 @@ pub fn stored_reader(shore: &Shore, id: &PartialId, len: u64) -> Option<File> {
 pub fn store_whole(shore: &Shore, mut file: StagedFile, ledger: Option<Ledger>, values: &[[u8; 32]]) {
     let Some(mut ledger) = ledger.filter(|ledger| !ledger.has_failed()) else { return };
     let size = ledger.intent().size;
-    let n_whole = (size / GROUP) as usize;
+    let n_whole = (size / kept_bytes(size)) as usize;
     let values = values.get(..n_whole).unwrap_or_default();
     if values.len() == n_whole
         && file.flush().and_then(|()| ledger.note(size, values, None)).is_ok()
@@ -191,9 +194,10 @@ pub fn prove(shore: &Shore, id: &PartialId) -> Option<StoredPartial> {
     let own = shore.destination.own();
     let values = load_values(own, &partial)?;
     let mut file = own.open_data(id).ok()?;
-    let mut buffer = vec![0; GROUP_BYTES];
+    let group = kept_bytes(partial.intent.size);
+    let mut buffer = vec![0; group as usize];
     let mut n_right = 0;
-    for (value, at) in values.iter().zip((0..).step_by(GROUP_BYTES)) {
+    for (value, at) in values.iter().zip((0..).step_by(buffer.len())) {
         let n = file.read_at(&mut buffer, at).ok()?;
         if n < buffer.len() || group_value(&buffer, at) != *value {
             break;
@@ -201,7 +205,7 @@ pub fn prove(shore: &Shore, id: &PartialId) -> Option<StoredPartial> {
         n_right += 1;
     }
     file.keep().ok()?;
-    partial.have = n_right * GROUP;
+    partial.have = n_right * group;
     partial.is_doubtful = false;
     shore.partials.proven(id, partial.have);
     Some(partial)

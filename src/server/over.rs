@@ -35,7 +35,8 @@ pub fn overwrite(
 /// Copies what was left where it stood, and hashes all of it: nobody has seen these copies.
 fn make_whole(ready: &mut Ready, standing: &mut Standing, stop: &Stop) -> Result<(), Refusal> {
     standing.make_whole(&mut ready.file, &|| stop.go_on()).map_err(refusal_of)?;
-    let index = index_staged(&mut ready.file, Indexer::hash_only(), stop)?;
+    let indexer = Indexer::hash_only(standing.target_len());
+    let index = index_staged(&mut ready.file, indexer, stop)?;
     // Somebody changed the basis after it was compared.
     if index.hash == ready.hash { Ok(()) } else { Err(Refusal::Drifted { tag: Tag::UNKNOWN }) }
 }

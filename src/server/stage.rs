@@ -239,7 +239,7 @@ impl Stage {
             self.whole.insert(id, Ready { file, hash, ledger, standing });
             return Ok(Sealed::Right);
         }
-        let mut level = 0;
+        let mut level = index.groups.as_ref().map_or(0, GroupTree::finest);
         let values = match &index.groups {
             Some(groups) => {
                 while groups.level(level).len() > MISMATCH_HASHES {

@@ -8,7 +8,7 @@
 //! taken over, a deep audit finds.
 
 use super::shore::Shore;
-use crate::delta::groups::GroupTree;
+use crate::delta::groups::{GroupTree, kept_bytes};
 use crate::delta::index::Indexer;
 use crate::disk::{DestinationError, Edit, EditKind, File, Overlay, StagedFile, Stat};
 use crate::model::limits::{GROUP_BYTES, KIB};
@@ -26,7 +26,7 @@ pub struct Standing {
     len: u64,
     /// Bytes of the target.
     target_len: u64,
-    /// Its group tree, if it may be believed.
+    /// Its group tree, if it may be believed and its values are of the target's level.
     groups: Option<GroupTree>,
     buffer: Vec<u8>,
 }
@@ -85,10 +85,16 @@ impl Standing {
         target_len: u64,
     ) -> Self {
         let groups = hash.and_then(|hash| believed(shore, basis, hash));
+        let groups = groups.filter(|_| kept_bytes(len) == kept_bytes(target_len));
         if groups.is_none() {
             tracing::debug!("what stands is read whole: its group tree is not known, or the basis changed");
         }
         Self { place, len, target_len, groups, buffer: Vec::new() }
+    }
+
+    /// Bytes of the target.
+    pub fn target_len(&self) -> u64 {
+        self.target_len
     }
 
     /// Whether the basis stays where it is.
@@ -210,24 +216,25 @@ impl Standing {
 
     /// Where the whole groups end that may be taken over from `here` on; `here` when there are none.
     fn whole_to(&self, here: u64, end: u64) -> u64 {
-        if self.groups.is_none() || !here.is_multiple_of(GROUP) {
+        let group = kept_bytes(self.len);
+        if self.groups.is_none() || !here.is_multiple_of(group) {
             return here;
         }
         let is_last = end == self.len && end == self.target_len;
-        if is_last { end } else { end / GROUP * GROUP }
+        if is_last { end } else { end / group * group }
     }
 
     fn carry(&self, indexer: &mut Indexer, here: u64, to: u64) {
         let groups = self.groups.as_ref().expect("whole groups have values");
-        let values = &groups.values()[(here / GROUP) as usize..to.div_ceil(GROUP) as usize];
+        let group = kept_bytes(self.len);
+        let values = &groups.values()[(here / group) as usize..to.div_ceil(group) as usize];
         indexer.carry(values, to - here);
     }
 
-    /// Bytes to be read from `here` on: to the next border of groups, or as many as fit the buffer.
+    /// Bytes to be read from `here` on: to the next border of groups, or of larger pieces where no group is taken over.
     fn n_to_read(&self, here: u64, end: u64) -> usize {
-        let to_border = GROUP - here % GROUP;
-        let n = if self.groups.is_some() { to_border } else { to_border + READ_BYTES - GROUP };
-        n.min(end - here) as usize
+        let piece = if self.groups.is_some() { kept_bytes(self.len) } else { READ_BYTES };
+        (piece - here % piece).min(end - here) as usize
     }
 }
 
