@@ -54,6 +54,13 @@ fn a_small_change_is_sent_while_a_large_transfer_streams() {
     pair.files.put(&path("dir"), Body::Dir);
     pair.scan();
     assert_eq!(pair.settle(), Ending::Identical);
+    let planned = pair.news.iter().filter_map(|news| match news {
+        News::Planned { n_files, content_bytes, .. } => Some((*n_files, *content_bytes)),
+        _ => None,
+    });
+    let planned: Vec<_> = planned.collect();
+    let [(2, 2_000_001), (2, left)] = planned[..] else { panic!("{planned:?}") };
+    assert!((1..1_800_000).contains(&left), "what is under way counts as far as it was not sent, not {left}");
     let behind = pair.ups[before..].iter().filter(|up| !matches!(up, Up::Ping(_)));
     let n_before_small = behind
         .take_while(|up| !matches!(up, Up::Pack(_)))

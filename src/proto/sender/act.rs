@@ -146,8 +146,9 @@ pub enum News {
         keeps: Keeps,
     },
     Destination(RootState),
-    /// A pass begins: so many changes, files among them, and bytes of these. The changes themselves come along
-    /// in a dry run, and where something is removed, as it is not seen afterwards what that was.
+    /// A pass begins, or goes on with more: so many changes, and with what is under way so many files that are not done
+    /// and bytes of these that were not sent. The changes themselves come along in a dry run, and where something is
+    /// removed, as it is not seen afterwards what that was.
     Planned {
         changes: Vec<Change>,
         n_changes: u64,

@@ -95,15 +95,17 @@ impl Sender {
     /// A as it will be when all that is on its way is acknowledged.
     fn expect(&self) -> Tree {
         let mut tree = self.acknowledged.clone().unwrap_or_default();
-        let cancelled = |id: &ChangeId| self.streams.get(id).is_some_and(|stream| stream.is_cancelled);
-        for (id, sent) in &self.in_flight {
-            if !cancelled(id) {
-                for change in sent.changes.iter().flatten() {
-                    let _ = apply(&mut tree, change);
-                }
-            }
+        for (_, change) in self.under_way() {
+            let _ = apply(&mut tree, change);
         }
         tree
+    }
+
+    /// Changes that were sent, are not acknowledged and were not cancelled.
+    fn under_way(&self) -> impl Iterator<Item = (&ChangeId, &Change)> {
+        let cancelled = |id: &ChangeId| self.streams.get(id).is_some_and(|stream| stream.is_cancelled);
+        let in_flight = self.in_flight.iter().filter(move |(id, _)| !cancelled(id));
+        in_flight.flat_map(|(id, sent)| sent.changes.iter().flatten().map(move |change| (id, change)))
     }
 
     pub(super) fn draw_plan(&mut self) {
@@ -137,10 +139,12 @@ impl Sender {
 
     fn tell_plan(&mut self, changes: &[Change]) {
         let (mut n_files, mut content_bytes) = (0, 0);
-        for change in changes {
+        let sent_bytes = |id: &ChangeId| self.streams.get(id).map_or(0, |stream| stream.sent_bytes());
+        let under_way = self.under_way().map(|(id, change)| (change, sent_bytes(id)));
+        for (change, sent_bytes) in changes.iter().map(|change| (change, 0)).chain(under_way) {
             if let Change::File { size, .. } = change {
                 n_files += 1;
-                content_bytes += size;
+                content_bytes += size.saturating_sub(sent_bytes);
             }
         }
         let is_looked_at =
