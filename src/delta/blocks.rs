@@ -83,9 +83,9 @@ pub enum ApplyError {
 
 /// Block size of the signature that both sides keep of a content of `size` bytes: odd, growing with the
 /// content, so that 10 bytes an entry stay below 2 % of it and take less of huge ones. A table of the blocks
-/// of 509 bytes holds every one of them up to 384 MiB. Signatures, group trees and chunk maps of two versions and a table
-/// of the blocks of one are held in memory while the later version is indexed and sent: by calculation 107 MB at most up
-/// to 48 GiB. What is larger has no larger blocks, and takes 2 MB more for each GiB.
+/// of 509 bytes holds every one of them up to 384 MiB. Signatures, group trees and chunk maps of two versions are held in
+/// memory while the later version is indexed: by calculation 76 MB of a file of 64 GiB, and less of others. What is larger
+/// has no larger blocks, and loses its chunk map and then its signature (`delta/index.rs`).
 pub fn block_bytes_for(size: u64) -> u32 {
     const STEPS: [(u64, u32); 7] = [
         (384 * MIB as u64, 509),
