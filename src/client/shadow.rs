@@ -262,7 +262,7 @@ impl Shadow {
         let done = done.and_then(|is_within| {
             let name = tree_hash.filter(|_| is_whole && is_within).map_or(Vec::new(), |hash| hash.0.to_vec());
             shelf.set_word(WHOLE_KEY, &name)?;
-            shelf.sync()
+            shelf.sync().and_then(|()| shelf.shrink())
         });
         if let Err(error) = done {
             tracing::debug!(%error, "the shadow was not kept");

@@ -139,9 +139,14 @@ impl KnownContents {
         }
     }
 
-    /// Forgets what is kept of contents beyond what may be kept beside this tree, first of what it does not hold any more.
-    /// What fails is tried again another time.
+    /// Forgets what is kept of contents beyond what may be kept beside this tree, first of what it does not hold any more,
+    /// and gives the room back to the disk. What fails is tried again another time.
     pub fn trim(&self, tree: &Tree) {
+        self.trim_contents(tree);
+        let _ = self.cache.shrink();
+    }
+
+    fn trim_contents(&self, tree: &Tree) {
         let content_bytes = tree.root().bytes_below();
         let budget_bytes = (content_bytes / INDEX_SHARE).clamp(INDEX_FREE_BYTES, INDEX_BYTES);
         if self.cache.content_bytes() <= budget_bytes {

@@ -7,14 +7,16 @@
 
 use crate::store::rows::{ALL, Fault, Reading, WORDS, Writing};
 use crate::store::{CacheError, Opened};
-use redb::{Database, Durability, ReadableDatabase, WriteTransaction, backends::InMemoryBackend};
+use redb::{
+    CompactionError, Database, Durability, ReadableDatabase, WriteTransaction, backends::InMemoryBackend,
+};
 use std::cell::Cell;
 use std::fs;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// Layout of the rows; a file with another number is set aside.
@@ -26,6 +28,8 @@ const ASIDE_PREFIX: &str = "cache.damaged-";
 pub const PAGE_CACHE_BYTES: usize = 16 << 20;
 /// Of a store whose rows are read once each.
 pub const SMALL_PAGE_CACHE_BYTES: usize = 2 << 20;
+/// A smaller file is left as large as it is.
+const SHRUNK_BYTES: u64 = 16 << 20;
 
 /// An open database whose closing cannot panic: on a damaged file redb may meet the damage once more.
 pub struct Held {
@@ -68,6 +72,8 @@ pub struct Store {
     is_dirty: AtomicBool,
     /// Whether the disk refused something: redb then answers no more until it is opened again.
     is_failed: AtomicBool,
+    /// Bytes of the file when it was last looked at for room that it does not need.
+    looked_at_bytes: AtomicU64,
     /// Why the file was set aside while it was open; said once by the caller.
     damage: Mutex<Option<String>>,
 }
@@ -110,6 +116,7 @@ impl Store {
             database: RwLock::new(Held::new(database)),
             is_dirty: AtomicBool::new(false),
             is_failed: AtomicBool::new(false),
+            looked_at_bytes: AtomicU64::new(0),
             damage: Mutex::new(None),
         }
     }
@@ -154,6 +161,28 @@ impl Store {
         synced
     }
 
+    /// Gives the disk back what a large file has of room and does not need: redb never does by itself, and what is written
+    /// between two syncs goes behind what stood before. Does so where more than half of the file is free and nobody
+    /// reads from it; else nothing. Brings everything to the disk on its way.
+    pub fn shrink(&self) -> Result<(), CacheError> {
+        let Some(file) = self.folder.as_ref().map(|folder| folder.join(FILE_NAME)) else { return Ok(()) };
+        let file_bytes = || fs::metadata(&file).map_or(0, |meta| meta.len());
+        let before = file_bytes();
+        if before < SHRUNK_BYTES.max(self.looked_at_bytes.load(Ordering::Relaxed).saturating_mul(2)) {
+            return Ok(());
+        }
+        let mut current = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        let alone = Arc::get_mut(&mut current).filter(|held| !held.is_stand_in);
+        let Some(database) = alone.and_then(|held| held.database.as_mut()) else { return Ok(()) };
+        let done = guarded(|| compact(database, before));
+        drop(current);
+        let was_looked_at = self.judged(&self.current(), done)?;
+        if was_looked_at {
+            self.looked_at_bytes.store(file_bytes(), Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
     /// Why the file had to be set aside since the last call, if it had to.
     pub fn take_damage(&self) -> Option<String> {
         self.damage.lock().unwrap_or_else(PoisonError::into_inner).take()
@@ -181,9 +210,14 @@ impl Store {
             transaction.commit()?;
             Ok(done)
         });
+        self.judged(&database, done)
+    }
+
+    /// What a transaction ended with, after what a fault of the file asks for.
+    fn judged<T>(&self, database: &Arc<Held>, done: Result<T, Fault>) -> Result<T, CacheError> {
         match done {
             Err(Fault::Damaged(why)) => {
-                self.replace(database, why.clone());
+                self.replace(database.clone(), why.clone());
                 Err(CacheError::Damaged { why })
             }
             Err(fault @ Fault::Failed(_)) => {
@@ -272,6 +306,20 @@ pub fn guarded<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
         Err(Fault::damaged(text.unwrap_or_else(|| "its pages contradict each other".into())))
     })
+}
+
+/// Moves what a file of so many bytes holds together, if that is less than half of it; `false` while somebody reads.
+fn compact(database: &mut Database, file_bytes: u64) -> Result<bool, Fault> {
+    let transaction = database.begin_write()?;
+    let stats = transaction.stats()?;
+    transaction.abort()?;
+    if file_bytes / 2 > stats.allocated_pages().saturating_mul(stats.page_size() as u64) {
+        match database.compact() {
+            Err(CompactionError::TransactionInProgress) => return Ok(false),
+            done => done?,
+        };
+    }
+    Ok(true)
 }
 
 fn make_folder(folder: &Path) -> io::Result<()> {

@@ -96,6 +96,15 @@ impl Cache {
         self.store.sync()
     }
 
+    /// Gives room back to the disk that the file does not need any more, if that is much. Waits for what is read and
+    /// written meanwhile, and lets it wait.
+    ///
+    /// # Errors
+    /// What the file said.
+    pub fn shrink(&self) -> Result<(), CacheError> {
+        self.store.shrink()
+    }
+
     /// Why the file had to be set aside while it was open; once for each time. To be said to the
     /// user, no more: the cache has gone on, empty.
     pub fn take_damage(&self) -> Option<String> {

@@ -183,6 +183,14 @@ impl Shadow {
     pub fn sync(&self) -> Result<(), CacheError> {
         self.store.sync()
     }
+
+    /// Gives room back to the disk that the file does not need any more, if that is much.
+    ///
+    /// # Errors
+    /// What the file said.
+    pub fn shrink(&self) -> Result<(), CacheError> {
+        self.store.shrink()
+    }
 }
 
 /// The tables while they are written, with the running total.

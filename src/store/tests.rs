@@ -2,6 +2,7 @@
 
 mod contents;
 mod damage;
+mod room;
 
 use super::*;
 use crate::model::entry::Leaf;

@@ -162,7 +162,8 @@ impl Session {
         let is_in_step =
             self.snapshot.as_ref().is_some_and(|snapshot| snapshot.source.tree.root().hash() == Some(root));
         if is_in_step {
-            ashore.known.trim(&tree);
+            let known = ashore.known.clone();
+            tokio::task::spawn_blocking(move || known.trim(&tree));
         }
     }
 }
