@@ -130,6 +130,8 @@ impl Drop for SourceThread {
             let _ = thread.join();
         }
         self.known.sync();
+        // Nobody reads any more.
+        self.known.shrink();
     }
 }
 

@@ -143,6 +143,11 @@ impl KnownContents {
     /// and gives the room back to the disk. What fails is tried again another time.
     pub fn trim(&self, tree: &Tree) {
         self.trim_contents(tree);
+        self.shrink();
+    }
+
+    /// Gives the disk back what the cache's file does not need, if that is much; what fails is tried again another time.
+    pub fn shrink(&self) {
         let _ = self.cache.shrink();
     }
 

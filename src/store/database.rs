@@ -173,12 +173,17 @@ impl Store {
         }
         let mut current = self.database.write().unwrap_or_else(PoisonError::into_inner);
         let alone = Arc::get_mut(&mut current).filter(|held| !held.is_stand_in);
-        let Some(database) = alone.and_then(|held| held.database.as_mut()) else { return Ok(()) };
+        let Some(database) = alone.and_then(|held| held.database.as_mut()) else {
+            tracing::debug!(before, "somebody reads: the file stays as large as it is");
+            return Ok(());
+        };
         let done = guarded(|| compact(database, before));
         drop(current);
         let was_looked_at = self.judged(&self.current(), done)?;
         if was_looked_at {
-            self.looked_at_bytes.store(file_bytes(), Ordering::Relaxed);
+            let after = file_bytes();
+            tracing::debug!(before, after, "looked for free room in the file");
+            self.looked_at_bytes.store(after, Ordering::Relaxed);
         }
         Ok(())
     }
