@@ -91,7 +91,19 @@ impl Stage {
         let after = tree::read(&self.yard.dest);
         assert!(after == new, "{what}: {}", tree::difference(&new, &after));
         self.nothing_beside_is_touched(&what, "");
+        self.empty_trash();
         has_come
+    }
+
+    /// Otherwise each try leaves more there for the next to look at, and the n-th call never is the last.
+    fn empty_trash(&self) {
+        let Ok(versions) = fs::read_dir(self.yard.dest.join(".strait/trash")) else { return };
+        for version in versions.map(|version| version.unwrap()) {
+            match version.file_type().unwrap().is_dir() {
+                true => fs::remove_dir_all(version.path()).unwrap(),
+                false => fs::remove_file(version.path()).unwrap(),
+            }
+        }
     }
 
     fn nothing_beside_is_touched(&self, what: &str, said: &str) {
