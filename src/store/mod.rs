@@ -18,6 +18,7 @@
 
 mod contents;
 mod database;
+mod file;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod listings;

@@ -5,13 +5,13 @@ use crate::delta::ops::{Basis, Op};
 use crate::model::{ContentHash, Kind, List, Meta, Name, Tag, Time};
 use crate::proto::frame::{FrameError, Message, decode};
 use crate::proto::message::*;
-use crate::proto::receiver::{self, Breach};
+use crate::proto::receiver::Breach;
 use proptest::prelude::*;
 
 const META: Meta = Meta { mode: 0o640, mtime: Time { secs: 5, nanos: 0 } };
 
 /// A receiver whose walk is done and that counts changes.
-fn ready() -> Pair {
+pub(super) fn ready() -> Pair {
     let mut pair = Pair::with(&[("a", b"one"), ("d/b", &noise(1, 70_000))]);
     pair.push();
     pair.sender = None;
@@ -97,37 +97,6 @@ fn a_sender_that_breaks_a_bound_is_refused() {
         block_bytes: 64,
         strong_bytes: 16,
     }]);
-}
-
-/// Each of its names was told as refused, where the group that it was in could not be made durable.
-#[test]
-fn names_that_are_left_are_left_also_in_a_group_that_is_refused() {
-    let mut pair = ready();
-    let receiver = pair.receiver.as_mut().expect("joined");
-    let leave = Up::Leave { id: 1_000, paths: List::new(vec![path("a"), path("gone")]) };
-    let set_meta = SetMeta::of(1_001, path("d"), &[(Name::parse(b"b").unwrap(), META)]);
-    for up in [leave, Up::SetMeta(Box::new(set_meta))] {
-        receiver.receive(up, 2).expect("it fits");
-    }
-    let mut said = Vec::new();
-    while let Some(action) = receiver.next_action() {
-        match action {
-            receiver::Action::Commit { steps, .. } => {
-                let results = steps.iter().map(|_| Err(Refusal::Io { errno: 5 })).collect();
-                let refused = Some(Refusal::Io { errno: 5 });
-                receiver.committed(receiver::Committed { results, refused, is_uncertain: true });
-            }
-            receiver::Action::Send(Down::Done { ids, .. }) => {
-                said.extend(ids.iter().map(|(first, n)| (*first, *n)))
-            }
-            receiver::Action::Send(Down::Refused { id, item, .. }) => {
-                assert_eq!((id, item), (1_001, Some(0)))
-            }
-            _ => {}
-        }
-    }
-    assert_eq!(said, [(1_000, 1), (1_001, 1)]);
-    assert!(receiver.tree().get(&path("a")).is_none() && receiver.tree().get(&path("d/b")).is_some());
 }
 
 #[test]

@@ -2,9 +2,10 @@
 
 use super::items::Body;
 use super::*;
-use crate::model::{Meta, Time};
+use crate::model::{List, Meta, Name, Time};
 use crate::plan::guard::RootChange;
-use crate::proto::message::Refusal;
+use crate::proto::message::{Refusal, SetMeta};
+use crate::proto::receiver;
 use std::collections::BTreeSet;
 
 const FOREIGN: Meta = Meta { mode: 0o600, mtime: Time { secs: 3, nanos: 0 } };
@@ -305,4 +306,35 @@ fn an_unreadable_directory_makes_a_partial_end_even_when_roots_agree() {
     let mut pair = small();
     pair.files.untouched.insert(path("closed"));
     assert_eq!(pair.push(), Ending::Partial);
+}
+
+/// Each of its names was told as refused, where the group that it was in could not be made durable.
+#[test]
+fn names_that_are_left_are_left_also_in_a_group_that_is_refused() {
+    let mut pair = super::hostile::ready();
+    let receiver = pair.receiver.as_mut().expect("joined");
+    let leave = Up::Leave { id: 1_000, paths: List::new(vec![path("a"), path("gone")]) };
+    let set_meta = SetMeta::of(1_001, path("d"), &[(Name::parse(b"b").expect("a name"), FOREIGN)]);
+    for up in [leave, Up::SetMeta(Box::new(set_meta))] {
+        receiver.receive(up, 2).expect("it fits");
+    }
+    let mut said = Vec::new();
+    while let Some(action) = receiver.next_action() {
+        match action {
+            receiver::Action::Commit { steps, .. } => {
+                let results = steps.iter().map(|_| Err(Refusal::Io { errno: 5 })).collect();
+                let refused = Some(Refusal::Io { errno: 5 });
+                receiver.committed(receiver::Committed { results, refused, is_uncertain: true });
+            }
+            receiver::Action::Send(Down::Done { ids, .. }) => {
+                said.extend(ids.iter().map(|(first, n)| (*first, *n)))
+            }
+            receiver::Action::Send(Down::Refused { id, item, .. }) => {
+                assert_eq!((id, item), (1_001, Some(0)))
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(said, [(1_000, 1), (1_001, 1)]);
+    assert!(receiver.tree().get(&path("a")).is_none() && receiver.tree().get(&path("d/b")).is_some());
 }
