@@ -20,6 +20,17 @@ fn clones(dir: &Path) -> bool {
     clones
 }
 
+impl World {
+    fn that_does_not_clone() -> Option<Self> {
+        let world = Self::new();
+        if clones(world.src.parent().unwrap()) {
+            println!("skipped: needs a temporary directory that does not clone");
+            return None;
+        }
+        Some(world)
+    }
+}
+
 fn has_record(world: &World) -> bool {
     let Ok(stage) = std::fs::read_dir(world.dst.join(".strait/stage")) else { return false };
     stage.flatten().any(|entry| entry.file_name().to_string_lossy().ends_with(".over"))
@@ -27,11 +38,7 @@ fn has_record(world: &World) -> bool {
 
 #[test]
 fn a_large_file_stays_the_same_file() {
-    let world = World::new();
-    if clones(world.src.parent().unwrap()) {
-        println!("skipped: needs a temporary directory that does not clone");
-        return;
-    }
+    let Some(world) = World::that_does_not_clone() else { return };
     let file = write(world.src.join("f"), noise(1, 8 * MIB));
     let small = write(world.src.join("small"), noise(2, MIB));
     let server = world.serve(&WORDS);
@@ -56,11 +63,7 @@ fn a_large_file_stays_the_same_file() {
 
 #[test]
 fn a_huge_file_is_written_over_where_it_changed() {
-    let world = World::new();
-    if clones(world.src.parent().unwrap()) {
-        println!("skipped: needs a temporary directory that does not clone");
-        return;
-    }
+    let Some(world) = World::that_does_not_clone() else { return };
     // Beyond 16 GiB larger nodes are kept of a file.
     let (size, at) = ((17 << 30) + 99, (17 << 29) - 5_000);
     let bytes = noise(4, MIB);
@@ -83,11 +86,7 @@ fn a_huge_file_is_written_over_where_it_changed() {
 
 #[test]
 fn a_kill_while_a_file_is_written_over_leaves_the_new_one_after_a_restart() {
-    let world = World::new();
-    if clones(world.src.parent().unwrap()) {
-        println!("skipped: needs a temporary directory that does not clone");
-        return;
-    }
+    let Some(world) = World::that_does_not_clone() else { return };
     let (size, mut n_mixed) = (48 * MIB, 0);
     let mut bytes = noise(10, size);
     let file = write(world.src.join("f"), &bytes);

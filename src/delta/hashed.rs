@@ -86,11 +86,6 @@ impl HashedGroups {
         self.values.is_empty()
     }
 
-    /// Ends the content, which is of more than one group.
-    pub(super) fn close(&mut self) {
-        self.close_open();
-    }
-
     /// Values of all groups.
     pub(super) fn into_values(self) -> Vec<ChainingValue> {
         self.values
@@ -104,7 +99,8 @@ impl HashedGroups {
         }
     }
 
-    fn close_open(&mut self) {
+    /// Closes the open group, if there is one: the last of a content of more, or in front of those that are taken by value.
+    pub(super) fn close_open(&mut self) {
         if self.group_bytes > 0 {
             self.close_group();
         }

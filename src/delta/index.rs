@@ -168,7 +168,7 @@ impl Indexer {
             let hash = self.hashed.only_hash();
             return ContentIndex { hash, size, groups: None, signature: None, chunks: None };
         }
-        self.hashed.close();
+        self.hashed.close_open();
         let (mut signature, mut chunks) = (None, None);
         if let Some(kept) = self.kept.take() {
             (signature, chunks) = kept.finish(size, &self.hashed, reread);

@@ -214,9 +214,14 @@ impl Standing {
         Ok(file.skip(len).map(|()| true))
     }
 
+    /// Bytes that each value of the basis' tree covers.
+    fn group_bytes(&self) -> u64 {
+        kept_bytes(self.len)
+    }
+
     /// Where the whole groups end that may be taken over from `here` on; `here` when there are none.
     fn whole_to(&self, here: u64, end: u64) -> u64 {
-        let group = kept_bytes(self.len);
+        let group = self.group_bytes();
         if self.groups.is_none() || !here.is_multiple_of(group) {
             return here;
         }
@@ -226,14 +231,14 @@ impl Standing {
 
     fn carry(&self, indexer: &mut Indexer, here: u64, to: u64) {
         let groups = self.groups.as_ref().expect("whole groups have values");
-        let group = kept_bytes(self.len);
+        let group = self.group_bytes();
         let values = &groups.values()[(here / group) as usize..to.div_ceil(group) as usize];
         indexer.carry(values, to - here);
     }
 
     /// Bytes to be read from `here` on: to the next border of groups, or of larger pieces where no group is taken over.
     fn n_to_read(&self, here: u64, end: u64) -> usize {
-        let piece = if self.groups.is_some() { kept_bytes(self.len) } else { READ_BYTES };
+        let piece = if self.groups.is_some() { self.group_bytes() } else { READ_BYTES };
         (piece - here % piece).min(end - here) as usize
     }
 }

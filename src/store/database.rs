@@ -1,11 +1,11 @@
-//! The one file of the cache: opening it, noticing damage, setting it aside, going on with a new one.
+//! The one store of a cache: reading, writing, noticing damage, and going on with a new file (`store/file.rs`).
 //!
 //! Every access to redb goes through [`Store::read`] or [`Store::write`]. redb asserts some of what
 //! it believes of its pages, so on a damaged file it may panic instead of returning an error; both
 //! count as damage here. A damaged file is never repaired: it is renamed aside and an empty one
 //! takes its place while strait runs on, because everything in it can be read again from the disk.
 
-use crate::store::file::{compact, make_folder, open_file, open_memory, set_aside};
+use crate::store::file::{FILE_NAME, compact, make_folder, open_file, open_memory, set_aside};
 use crate::store::rows::Fault;
 use crate::store::{CacheError, Opened};
 use redb::{Database, Durability, WriteTransaction};
@@ -16,7 +16,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-pub(super) const FILE_NAME: &str = "cache.redb";
 /// redb's own page cache; its default is 1 GiB.
 pub const PAGE_CACHE_BYTES: usize = 16 << 20;
 /// Of a store whose rows are read once each.
@@ -171,9 +170,9 @@ impl Store {
             return Ok(());
         };
         let done = guarded(|| compact(database, before));
+        let database = current.clone();
         drop(current);
-        let was_looked_at = self.judged(&self.current(), done)?;
-        if was_looked_at {
+        if self.judged(&database, done)? {
             let after = file_bytes();
             tracing::debug!(before, after, "looked for free room in the file");
             self.looked_at_bytes.store(after, Ordering::Relaxed);

@@ -1,6 +1,6 @@
 //! The file of a store on the disk: made or opened, checked, set aside, moved together.
 
-use super::database::{FILE_NAME, PAGE_CACHE_BYTES, guarded};
+use super::database::{PAGE_CACHE_BYTES, guarded};
 use super::rows::{ALL, Fault, Reading, WORDS, Writing};
 use redb::{CompactionError, Database, ReadableDatabase, backends::InMemoryBackend};
 use std::fs;
@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 /// Layout of the rows; a file with another number is set aside.
 const FORMAT: u32 = 1;
 const FORMAT_KEY: &[u8] = b"\0format";
+pub(super) const FILE_NAME: &str = "cache.redb";
 const ASIDE_PREFIX: &str = "cache.damaged-";
 
 /// Moves what a file of so many bytes holds together, if that is less than half of it; `false` while somebody reads.
