@@ -13,8 +13,8 @@ use strait::delta::sieve::{Against, DeltaStats, KnownBasis, KnownCopy, Target, s
 use strait::model::ContentHash;
 
 pub const MIB: usize = 1 << 20;
-/// How a file is read for indexing.
-const PIECE_BYTES: usize = 2 * MIB;
+/// What is indexed at once, on all cores: as long as the stages of `delta::lanes`.
+const PIECE_BYTES: usize = 64 * MIB;
 
 pub fn noise(size: usize, mut state: u64) -> Vec<u8> {
     let mut next = || {

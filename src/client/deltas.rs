@@ -6,11 +6,12 @@ use super::prefix::{Recoder, Settled};
 use super::shadow::{Shadow, ShadowBasis};
 use crate::delta::groups::GroupTree;
 use crate::delta::index::Indexer;
+use crate::delta::lanes::index_range;
 use crate::delta::ops::{Basis, Op};
 use crate::delta::sieve::{self, Against, DeltaError, DeltaStats, ReadAt, Target, sieve, split_frame};
 use crate::disk::{File, Root};
 use crate::model::ContentHash;
-use crate::model::limits::{MIB, PACK_FILE_BYTES};
+use crate::model::limits::PACK_FILE_BYTES;
 use crate::net::Traffic;
 use crate::proto::message::{ChangeId, Down};
 use crate::proto::sender::{Ask, DeltaFrame, KnownBasis, Unready, Want};
@@ -324,16 +325,7 @@ impl DeltaThread {
             return Ok(kept);
         }
         let mut indexer = Indexer::new(size);
-        let mut buffer = vec![0; MIB];
-        let mut at = 0;
-        while at < size {
-            let n = source.0.read_at(&mut buffer, at)?;
-            if n == 0 {
-                break;
-            }
-            indexer.update(&buffer[..n]);
-            at += n as u64;
-        }
+        index_range(&mut indexer, source, 0..size, &mut Vec::new(), &|_| false)?;
         let index = indexer.finish();
         if index.hash != hash {
             return Err(Stop::Unready(Unready::Changed));

@@ -20,8 +20,8 @@ const SHIFTS: usize = 3;
 /// So far ahead a hint tells the shift: an edit spoils a chunk, or two.
 const HINT_AHEAD_BYTES: u64 = 2 * CHUNK_BYTES_MAX as u64;
 /// The search looks at least at so much of a window, however often it found nothing before.
-const SEARCH_LEAST_BYTES: usize = 64 * 1024;
-const MISSES: u32 = 3;
+const SEARCH_LEAST_BYTES: usize = 32 * 1024;
+const MISSES: u32 = 2;
 
 /// A piece of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,7 +188,7 @@ impl<'a> Aligner<'a> {
 
     /// The first block of the basis that stands anywhere in a gap.
     fn search(&mut self, window: &[u8], here: usize, gap_end: usize, budget: &mut usize) -> Option<Run> {
-        let limit = here.saturating_add((window.len() >> (2 * self.misses)).max(SEARCH_LEAST_BYTES));
+        let limit = here.saturating_add((window.len() >> (3 * self.misses)).max(SEARCH_LEAST_BYTES));
         let gap = &window[here..gap_end.min(limit)];
         let n_disproved = &mut self.n_disproved;
         let found = self.layers.iter_mut().filter_map(|layer| layer.search(gap, budget, n_disproved));

@@ -1,6 +1,7 @@
 //! Work spread over the cores, for as long as one call lasts.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 /// Cores that this process may use.
@@ -34,4 +35,23 @@ pub(super) fn on_cores<A: Send>(n_parts: usize, work: &(impl Fn(usize) -> A + Sy
         let others = others.into_iter().map(|part| part.join().expect("hashing does not panic"));
         std::iter::once(own).chain(others).collect()
     })
+}
+
+/// Cores that work on for longer than one call, beside those that asked for them.
+static N_SPARED: AtomicUsize = AtomicUsize::new(0);
+
+/// Leave to keep one more core at work; given back when dropped.
+pub(super) struct SpareCore(());
+
+impl Drop for SpareCore {
+    fn drop(&mut self) {
+        N_SPARED.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A core to spare: of all that this process may use, one less can be had at a time. So memory that goes with the work is
+/// bounded by the cores, however many files are on their way.
+pub(super) fn spare_core() -> Option<SpareCore> {
+    let more = |n_spared: usize| (n_spared + 1 < n_cores()).then_some(n_spared + 1);
+    N_SPARED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok().map(|_| SpareCore(()))
 }

@@ -121,6 +121,22 @@ impl Indexer {
         }
     }
 
+    /// Takes the next bytes, whole groups from a border of groups on, but not the first: their values were computed
+    /// elsewhere. Large pieces are worked on by all cores where blocks get entries.
+    pub(super) fn update_hashed(&mut self, bytes: &[u8], values: &[ChainingValue]) {
+        debug_assert!(self.size > 0 && self.size.is_multiple_of(self.group_bytes()));
+        self.size += bytes.len() as u64;
+        self.hashed.carry(values);
+        if let Some(kept) = &mut self.kept {
+            kept.update(bytes, &self.hashed, n_cores());
+        }
+    }
+
+    /// Bytes of a group.
+    pub(super) fn group_bytes(&self) -> u64 {
+        node_bytes(self.hashed.level())
+    }
+
     /// Whether only hashes are made of what comes now, as of what came last: it is what the earlier version has.
     pub fn is_as_earlier(&self) -> bool {
         self.kept.as_ref().is_none_or(|kept| {

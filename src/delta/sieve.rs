@@ -6,32 +6,24 @@
 
 use std::io;
 use std::ops::Range;
+use std::thread;
 
 use super::align::{Aligner, Piece};
 use super::blocks::RangeSignature;
-use super::cores::both;
 use super::dense;
 use super::frames::{Found, Frames, Stopped};
-use super::groups::{GroupTags, GroupTree, group_value, node_bytes};
+use super::groups::{GroupTags, GroupTree};
 use super::ops::{Basis, Op};
+use super::outline::{Class, GROUP, Outline};
 use super::place::Place;
-use super::window::Window;
+use super::reads::Reads;
 use super::zeros::{Stretch, stretches};
 use crate::model::ContentHash;
-use crate::model::limits::{GROUP_BYTES, MIB, TREE_LEVEL, WINDOW_BYTES};
 
 pub use super::frames::{DeltaStats, Emit, split_frame};
 
-const GROUP: u64 = GROUP_BYTES as u64;
-/// Bytes of the target that are read at a time.
-const READ_BYTES: u64 = 2 * MIB as u64;
-const _: () =
-    assert!(READ_BYTES as usize <= WINDOW_BYTES && READ_BYTES.is_multiple_of(node_bytes(TREE_LEVEL)));
-/// From so many groups on they are verified beside the block sieve, on another core.
-const BESIDE_GROUPS: usize = 8;
-
-/// Reads at an offset. Short reads are allowed, 0 is the end.
-pub trait ReadAt {
+/// Reads at an offset, for several threads. Short reads are allowed, 0 is the end.
+pub trait ReadAt: Sync {
     /// Fills the start of `buf` with the bytes at `offset` and returns how many they are.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
 }
@@ -122,8 +114,8 @@ pub enum DeltaError {
 
 /// Sends the target from byte `from` on as frames of ops, against what the receiver holds.
 ///
-/// Takes at most a few MiB of memory beside the signatures and, when blocks are searched for, at most
-/// 18 bytes for each block, up to a million of them.
+/// Takes at most a few MiB of memory beside the signatures, 12 MiB where another core reads ahead, and, when blocks are
+/// searched for, at most 18 bytes for each block, up to a million of them.
 ///
 /// # Errors
 /// See [`DeltaError`]; frames that were emitted before stand.
@@ -140,56 +132,15 @@ pub fn sieve<'a>(
     if !groups_fit || from > target.size {
         return Err(DeltaError::Offer { size: target.size, from });
     }
-    let mut sieve = Sieve {
-        target,
-        bases: against.bases.iter().filter_map(|basis| SameGroups::of(target, basis)).collect(),
-        copies: against.copies,
-        aligner: Aligner::new(against.bases, against.hints),
-        frames: Frames::new(from, emit),
-        window: Window::default(),
-    };
+    let outline = Outline::new(target, &against);
+    let mut sieve =
+        Sieve { aligner: Aligner::new(against.bases, against.hints), frames: Frames::new(from, emit) };
     let added = against.added.iter().try_for_each(|basis| sieve.frames.add(Op::Use { basis: basis.clone() }));
-    match added.map_err(Ended::from).and_then(|()| sieve.run(from)) {
+    match added.map_err(Ended::from).and_then(|()| sieve.run(&outline, from)) {
         Ok(()) => Ok(sieve.frames.stats),
         Err(Ended::Stopped) => Err(DeltaError::Stopped { at: sieve.frames.at() }),
         Err(Ended::Error(error)) => Err(error),
     }
-}
-
-/// A basis whose group tags are known, beside the target's own of the same level.
-struct SameGroups<'a> {
-    index: u32,
-    size: u64,
-    known: &'a GroupTags,
-    own: GroupTags,
-}
-
-impl<'a> SameGroups<'a> {
-    fn of(target: Target, basis: &'a KnownBasis) -> Option<Self> {
-        let known = basis.groups.as_ref()?;
-        let own = Some(target.groups?.tags(known.level)).filter(|own| own.level == known.level)?;
-        Some(Self { index: basis.index, size: basis.size, known, own })
-    }
-
-    /// Whether a group of the target, or the node around it, is equal at the same offset.
-    fn holds(&self, group: u64, end: u64) -> bool {
-        let node = (group * GROUP / node_bytes(self.known.level)) as usize;
-        let own = self.own.tags.get(node);
-        own.is_some() && own == self.known.tags.get(node) && end <= self.size
-    }
-}
-
-/// What is done with a stretch of the target.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
-    /// Stands in the basis of this index at the same offset.
-    Same(u32),
-    /// Stands in a basis, as chunks tell; the target offset less that place.
-    Copy(i64),
-    /// Holds no data.
-    Hole,
-    /// Is read.
-    Read,
 }
 
 enum Ended {
@@ -211,96 +162,42 @@ impl From<DeltaError> for Ended {
 
 /// The engine over one target.
 struct Sieve<'a> {
-    target: Target<'a>,
-    bases: Vec<SameGroups<'a>>,
-    copies: &'a [KnownCopy],
     aligner: Aligner<'a>,
     frames: Frames<'a>,
-    window: Window,
 }
 
 impl Sieve<'_> {
-    fn run(&mut self, from: u64) -> Result<(), Ended> {
-        let mut at = from;
-        while at < self.target.size {
-            let (class, mut end) = self.class(at);
-            while end < self.target.size {
-                let (next, next_end) = self.class(end);
-                if next != class {
-                    break;
+    fn run(&mut self, outline: &Outline, from: u64) -> Result<(), Ended> {
+        thread::scope(|scope| {
+            let mut reads = Reads::new(scope, outline, from, self.aligner.margin());
+            for (class, range) in outline.stretches(from) {
+                let Range { start: at, end } = range;
+                match class {
+                    Class::Same(basis) => self.frames.copy(Place::new(basis, at), end - at, Found::Groups)?,
+                    Class::Copy(shift) => {
+                        let from = Place::shifted(at, shift);
+                        self.frames.copy(from, end - at, Found::Chunks)?;
+                        self.aligner.expect(at, from);
+                    }
+                    Class::Hole => self.frames.zeros(end - at)?,
+                    Class::Read => self.send_range(range, &mut reads)?,
                 }
-                end = next_end;
             }
-            match class {
-                Class::Same(basis) => self.frames.copy(Place::new(basis, at), end - at, Found::Groups)?,
-                Class::Copy(shift) => {
-                    let from = Place::shifted(at, shift);
-                    self.frames.copy(from, end - at, Found::Chunks)?;
-                    self.aligner.expect(at, from);
-                }
-                Class::Hole => self.frames.zeros(end - at)?,
-                Class::Read => self.send_range(at..end)?,
-            }
-            at = end;
-        }
-        Ok(self.frames.flush()?)
+            Ok(self.frames.flush()?)
+        })
     }
 
-    /// What is done with the target from a byte on, and how far that is known to hold.
-    fn class(&self, at: u64) -> (Class, u64) {
-        let group = at / GROUP;
-        let end = ((group + 1) * GROUP).min(self.target.size);
-        if let Some(basis) = self.bases.iter().find(|basis| basis.holds(group, end)) {
-            return (Class::Same(basis.index), end);
+    /// Cuts what is read of a range into pieces, and sends it.
+    fn send_range(&mut self, range: Range<u64>, reads: &mut Reads) -> Result<(), Ended> {
+        let (mut n_rest, mut is_last) = (0, false);
+        while !is_last {
+            let window = reads.next(n_rest)?;
+            self.frames.stats.read += window.n_verified;
+            let pieces = self.aligner.pieces(window.bytes, window.at, window.is_last);
+            n_rest = window.bytes.len() - pieces.iter().map(|piece| piece.len as usize).sum::<usize>();
+            is_last = window.is_last;
+            self.send_pieces(&clipped(pieces, &range), window.bytes, window.at)?;
         }
-        let hole = self.target.holes.partition_point(|hole| hole.end < end);
-        match self.target.holes.get(hole) {
-            Some(hole) if hole.start <= group * GROUP && end <= hole.end => return (Class::Hole, end),
-            _ => {}
-        }
-        let next = self.copies.partition_point(|copy| copy.at + copy.len <= at);
-        match self.copies.get(next) {
-            Some(copy) if copy.at <= at => {
-                let shift = Place::new(copy.basis, copy.offset).shift(copy.at);
-                (Class::Copy(shift), end.min(copy.at + copy.len))
-            }
-            Some(copy) => (Class::Read, end.min(copy.at)),
-            None => (Class::Read, end),
-        }
-    }
-
-    /// Reads, verifies and sends a range.
-    fn send_range(&mut self, range: Range<u64>) -> Result<(), Ended> {
-        let (content, margin) = (self.target.content, self.aligner.margin());
-        // Whole groups are verified, also where only a part of one is sent.
-        let node = self.target.groups.map_or(GROUP, |tree| node_bytes(tree.finest()));
-        let verify_end = range.end.next_multiple_of(node).min(self.target.size);
-        let mut next = range.start / node * node;
-        let mut window = std::mem::take(&mut self.window);
-        window.restart(next.saturating_sub(margin));
-        window.read_to(content, next)?;
-        while next < verify_end {
-            let end = (next + READ_BYTES).min(verify_end);
-            let verify_from = window.n_held();
-            window.read_to(content, end)?;
-            let verify_to = window.n_held();
-            self.frames.stats.read += end - next;
-            let is_last = end == verify_end;
-            if is_last {
-                window.read_to(content, (end + margin).min(self.target.size))?;
-            }
-            let (groups, aligner) = (&window.bytes()[verify_from..verify_to], &mut self.aligner);
-            let (tree, hash) = (self.target.groups, self.target.hash);
-            let verify = || verify_groups(tree, hash, groups, next);
-            let cut = || aligner.pieces(window.bytes(), window.at(), is_last);
-            let (verified, pieces) = both(groups.len() >= BESIDE_GROUPS * GROUP_BYTES, verify, cut);
-            verified.map_err(|at| DeltaError::Changed { at })?;
-            let resolved = pieces.iter().map(|piece| piece.len).sum::<u64>();
-            self.send_pieces(&clipped(pieces, &range), window.bytes(), window.at())?;
-            window.advance(resolved as usize);
-            next = end;
-        }
-        self.window = window;
         Ok(())
     }
 
@@ -344,21 +241,4 @@ fn clipped(pieces: Vec<Piece>, range: &Range<u64>) -> Vec<Piece> {
         (start < end).then(|| Piece { at: start, len: end - start, from })
     };
     pieces.into_iter().filter_map(clip).collect()
-}
-
-/// Compares whole groups with the offer.
-///
-/// # Errors
-/// The offset of the first that differs.
-fn verify_groups(tree: Option<&GroupTree>, hash: ContentHash, bytes: &[u8], at: u64) -> Result<(), u64> {
-    let Some(tree) = tree else {
-        return if ContentHash::of(bytes) == hash { Ok(()) } else { Err(at) };
-    };
-    let node = node_bytes(tree.finest());
-    for (group, start) in bytes.chunks(node as usize).zip((at..).step_by(node as usize)) {
-        if group_value(group, start) != tree.values()[(start / node) as usize] {
-            return Err(start);
-        }
-    }
-    Ok(())
 }

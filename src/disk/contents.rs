@@ -6,21 +6,27 @@
 use super::file::File;
 use super::root::Root;
 use super::stat::{Stat, now};
+use crate::delta::sieve::ReadAt;
 use crate::model::limits::{FILE_BYTES, SOURCE_TRIES};
 use crate::model::{ContentHash, RelPath, Time};
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Takes the bytes of a content in order.
 pub trait ContentSink {
-    fn update(&mut self, bytes: &[u8]);
+    /// Reads the next range of a content, as far as it goes, and returns how many bytes that were. `told` hears the bytes of
+    /// each piece and says whether to end there; `buffer` is room for them.
+    fn read(
+        &mut self,
+        content: &dyn ReadAt,
+        range: Range<u64>,
+        buffer: &mut Vec<u8>,
+        told: &dyn Fn(u64) -> bool,
+    ) -> io::Result<u64>;
     /// `len` zero bytes that were not read: a hole.
     fn update_zeros(&mut self, len: u64);
-    /// Whether it does little with the bytes, as it looks now.
-    fn passes_by(&self) -> bool {
-        false
-    }
 }
 
 /// One content being indexed.

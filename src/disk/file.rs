@@ -2,16 +2,12 @@
 
 use super::contents::ContentSink;
 use super::stat::Stat;
+use crate::delta::sieve::ReadAt;
 use rustix::fs::{self as sys, SeekFrom};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
-
-/// Bytes read at once, where a sink works on them with all cores, and where it passes them by: these are to be in a
-/// core's cache still.
-pub(super) const READ_BYTES: usize = 2 << 20;
-const PASSED_BYTES: usize = 512 << 10;
 
 /// A regular file opened for reading. Reads are positioned: threads may share it.
 #[derive(Debug)]
@@ -110,19 +106,14 @@ impl File {
         told: &dyn Fn(u64) -> bool,
     ) -> io::Result<u64> {
         let holes = if self.opened.has_holes() { self.holes()? } else { Vec::new() };
-        buffer.resize(READ_BYTES, 0);
         let mut at = 0;
         for (hole, len) in holes.into_iter().chain([(size, 0)]) {
             let data_end = hole.min(size);
-            while at < data_end {
-                let most = if sink.passes_by() { PASSED_BYTES } else { READ_BYTES };
-                let want = usize::try_from(data_end - at).unwrap_or(most).min(most);
-                let n_read = self.read_at(&mut buffer[..want], at)?;
-                sink.update(&buffer[..n_read]);
-                at += n_read as u64;
-                if n_read < want || told(n_read as u64) {
-                    return Ok(at);
-                }
+            if at < data_end {
+                at += sink.read(self, at..data_end, buffer, told)?;
+            }
+            if at < data_end {
+                return Ok(at);
             }
             let zeros = len.min(size - at);
             if zeros > 0 {
@@ -134,6 +125,12 @@ impl File {
             }
         }
         Ok(at)
+    }
+}
+
+impl ReadAt for File {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.read_at(buf, offset)
     }
 }
 

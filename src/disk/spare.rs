@@ -1,12 +1,15 @@
 //! A nameless file beside the client's state, to hold what a file of the source is at one moment.
 
-use super::file::{File, READ_BYTES};
-use crate::model::limits::SNAPSHOT_BYTES;
+use super::file::File;
+use crate::model::limits::{MIB, SNAPSHOT_BYTES};
 use rustix::fs::{self as sys, Mode, OFlags};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+
+/// Bytes copied at once.
+const READ_BYTES: usize = 2 * MIB;
 
 /// An empty file without a name; gone when the last descriptor is.
 #[derive(Debug)]

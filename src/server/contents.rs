@@ -5,11 +5,15 @@ use crate::delta::blocks::RangeSignature;
 use crate::delta::chunks::ChunkMap;
 use crate::delta::groups::GroupTree;
 use crate::delta::index::{ContentIndex, Earlier, Indexer};
+use crate::delta::lanes::index_range;
+use crate::delta::sieve::ReadAt;
 use crate::disk::{ContentSink, Contents, File, Indexing, Stat};
 use crate::model::limits::{INDEX_BYTES, INDEX_FREE_BYTES, INDEX_SHARE, MIB, PACK_FILE_BYTES};
 use crate::model::{ContentHash, RelPath, Time, Tree};
 use crate::store::{Cache, Signature, Stat as RowStat, StatReader, StatRow};
 use std::collections::{HashMap, HashSet};
+use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Files from here on are looked up by their path for an earlier version.
@@ -226,16 +230,18 @@ struct FileIndexing<'k> {
 }
 
 impl ContentSink for FileIndexing<'_> {
-    fn update(&mut self, bytes: &[u8]) {
-        self.indexer.update(bytes);
+    fn read(
+        &mut self,
+        content: &dyn ReadAt,
+        range: Range<u64>,
+        buffer: &mut Vec<u8>,
+        told: &dyn Fn(u64) -> bool,
+    ) -> io::Result<u64> {
+        index_range(&mut self.indexer, content, range, buffer, told)
     }
 
     fn update_zeros(&mut self, len: u64) {
         self.indexer.update_zeros(len);
-    }
-
-    fn passes_by(&self) -> bool {
-        self.indexer.is_as_earlier()
     }
 }
 

@@ -78,6 +78,17 @@ fn signature_comes_back_and_its_parts_are_those_of_the_parts() {
     assert_eq!(signature.sub_range(0..u64::MAX), signature);
 }
 
+/// A few blocks are hashed in lanes that others do not fill: each has the entry it has alone.
+#[test]
+fn blocks_have_the_same_entries_whatever_stands_beside_them() {
+    let basis = noise(25 * 101, 19);
+    for len in (0..=20 * 101).step_by(101).flat_map(|len| [len, len + 1, len + 100]) {
+        let signature = RangeSignature::compute(0, &basis[..len], 101, 8);
+        let alone = basis[..len].chunks(101).map(|block| RangeSignature::compute(0, block, 101, 8));
+        assert_eq!(signature.entries(), alone.flat_map(|block| block.entries().to_vec()).collect::<Vec<_>>());
+    }
+}
+
 #[test]
 fn ops_outside_of_a_basis_are_refused() {
     let basis = noise(1_000, 18);

@@ -11,9 +11,12 @@ use super::{
     ContentSink, Contents, Destination, DirId, Hashing, Indexing, Options, Progress, Root, Scan, ScanError,
     Special, Stat, Verdict,
 };
+use crate::delta::sieve::ReadAt;
 use crate::model::{ContentHash, Kind, RelPath};
 use std::collections::HashMap;
 use std::fs;
+use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
@@ -55,9 +58,18 @@ impl Contents for Memory {
 }
 
 impl ContentSink for Hasher<'_> {
-    fn update(&mut self, bytes: &[u8]) {
-        self.memory.counts.lock().unwrap().bytes += bytes.len() as u64;
-        self.hasher.update(bytes);
+    fn read(
+        &mut self,
+        content: &dyn ReadAt,
+        range: Range<u64>,
+        buffer: &mut Vec<u8>,
+        _: &dyn Fn(u64) -> bool,
+    ) -> io::Result<u64> {
+        buffer.resize((range.end - range.start) as usize, 0);
+        let n_read = content.read_at(buffer, range.start)?;
+        self.memory.counts.lock().unwrap().bytes += n_read as u64;
+        self.hasher.update(&buffer[..n_read]);
+        Ok(n_read as u64)
     }
 
     fn update_zeros(&mut self, len: u64) {

@@ -87,7 +87,16 @@ impl Contents for Meddler<'_> {
 struct Never;
 
 impl ContentSink for Never {
-    fn update(&mut self, _: &[u8]) {}
+    fn read(
+        &mut self,
+        content: &dyn ReadAt,
+        range: Range<u64>,
+        buffer: &mut Vec<u8>,
+        _: &dyn Fn(u64) -> bool,
+    ) -> io::Result<u64> {
+        buffer.resize((range.end - range.start) as usize, 0);
+        content.read_at(buffer, range.start).map(|n_read| n_read as u64)
+    }
     fn update_zeros(&mut self, _: u64) {}
 }
 
@@ -111,21 +120,6 @@ fn a_file_that_keeps_changing_is_never_learned() {
     assert!(scan.root.entries().is_empty());
 }
 
-/// Notes how much it is given at once, and says whether it passes that by.
-struct Pieces(bool, Vec<usize>);
-
-impl ContentSink for Pieces {
-    fn update(&mut self, bytes: &[u8]) {
-        self.1.push(bytes.len());
-    }
-
-    fn update_zeros(&mut self, _: u64) {}
-
-    fn passes_by(&self) -> bool {
-        self.0
-    }
-}
-
 /// It was taken for an empty file, and the push said that all was in step.
 #[test]
 fn a_file_that_holds_more_than_its_size_says_cannot_be_read() {
@@ -134,16 +128,4 @@ fn a_file_that_holds_more_than_its_size_says_cannot_be_read() {
         |name| crate::disk::hash_pending(&root, &path(name), &Memory::default(), &AtomicBool::new(false));
     let hashed = hash("ostype");
     assert!(matches!(&hashed, Hashed::Unreadable(why) if why.to_string().contains("0 bytes")), "{hashed:?}");
-}
-
-#[test]
-fn who_passes_bytes_by_gets_as_many_as_a_core_holds_near() {
-    let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("f"), vec![1; 4 << 20]).unwrap();
-    let file = root(dir.path()).open_file(&path("f")).unwrap();
-    for (passes_by, pieces) in [(false, vec![2 << 20; 2]), (true, vec![512 << 10; 8])] {
-        let mut sink = Pieces(passes_by, Vec::new());
-        file.feed(4 << 20, &mut Vec::new(), &mut sink, &|_| false).unwrap();
-        assert_eq!(sink.1, pieces);
-    }
 }
