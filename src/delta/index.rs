@@ -123,7 +123,7 @@ impl Indexer {
 
     /// Takes the next bytes, whole groups from a border of groups on, but not the first: their values were computed
     /// elsewhere. Large pieces are worked on by all cores where blocks get entries.
-    pub(super) fn update_hashed(&mut self, bytes: &[u8], values: &[ChainingValue]) {
+    pub fn update_hashed(&mut self, bytes: &[u8], values: &[ChainingValue]) {
         debug_assert!(self.size > 0 && self.size.is_multiple_of(self.group_bytes()));
         self.size += bytes.len() as u64;
         self.hashed.carry(values);
@@ -133,7 +133,7 @@ impl Indexer {
     }
 
     /// Bytes of a group.
-    pub(super) fn group_bytes(&self) -> u64 {
+    pub fn group_bytes(&self) -> u64 {
         node_bytes(self.hashed.level())
     }
 

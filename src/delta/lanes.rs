@@ -6,13 +6,10 @@
 
 use std::io;
 use std::ops::Range;
-use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
-use std::thread::{self, Scope};
+use std::thread;
 
-use blake3::hazmat::ChainingValue;
-
+use super::ahead::{Ahead, fill};
 use super::cores::{SpareCore, spare_core};
-use super::groups::group_value;
 use super::index::Indexer;
 use super::sieve::ReadAt;
 use crate::model::limits::{KIB, MIB};
@@ -85,9 +82,9 @@ impl Here<'_> {
         thread::scope(|scope| {
             let start = |(lane, core)| {
                 let pieces = pieces().skip(lane).step_by(n_lanes);
-                Lane::start(scope, content, pieces, group, core)
+                Ahead::start(scope, content, pieces, (group, 0), core)
             };
-            let beside: Vec<Lane> = (own..).zip(cores).map(start).collect();
+            let beside: Vec<Ahead> = (own..).zip(cores).map(start).collect();
             for (number, piece) in pieces().enumerate() {
                 let goes_on = match (number % n_lanes).checked_sub(own) {
                     None => self.take(piece.end)?,
@@ -110,14 +107,14 @@ impl Here<'_> {
     }
 
     /// Indexes the next piece of another lane; whether to go on.
-    fn take_hashed(&mut self, lane: &Lane, wanted: usize) -> io::Result<bool> {
-        let Piece { buffer, n_read, values } = lane.pieces.recv().expect("hashing does not panic")?;
+    fn take_hashed(&mut self, lane: &Ahead, wanted: usize) -> io::Result<bool> {
+        let piece = lane.next()?;
+        let n_read = piece.bytes().len();
         match n_read == wanted {
-            true => self.indexer.update_hashed(&buffer[..n_read], &values),
-            false => self.indexer.update(&buffer[..n_read]),
+            true => self.indexer.update_hashed(piece.bytes(), &piece.values),
+            false => self.indexer.update(piece.bytes()),
         }
-        // Nobody takes it when that was the last one.
-        let _ = lane.spent.send(buffer);
+        lane.give_back(piece);
         Ok(self.took(n_read, wanted))
     }
 
@@ -127,68 +124,6 @@ impl Here<'_> {
         let is_enough = (self.told)(n_read as u64);
         n_read == wanted && !is_enough
     }
-}
-
-/// What a lane hands over: fewer bytes than wanted at the end of the content alone.
-struct Piece {
-    buffer: Vec<u8>,
-    n_read: usize,
-    values: Vec<ChainingValue>,
-}
-
-/// A lane on another core: its pieces in order, and buffers for it to fill again.
-struct Lane {
-    pieces: Receiver<io::Result<Piece>>,
-    spent: Sender<Vec<u8>>,
-}
-
-impl Lane {
-    /// Begins to read and hash; at most one piece waits beside the one that is being read.
-    fn start<'scope>(
-        scope: &'scope Scope<'scope, '_>,
-        content: &'scope dyn ReadAt,
-        ranges: impl Iterator<Item = Range<u64>> + Send + 'scope,
-        group: u64,
-        core: SpareCore,
-    ) -> Self {
-        let ((give, pieces), (spent, spare)) = (sync_channel(1), channel());
-        scope.spawn(move || {
-            for range in ranges {
-                let buffer = spare.try_recv().unwrap_or_default();
-                // Nobody takes it when the indexing ended early.
-                if give.send(hashed(content, range, group, buffer)).is_err() {
-                    break;
-                }
-            }
-            drop(core);
-        });
-        Self { pieces, spent }
-    }
-}
-
-/// Reads a range and hashes its groups.
-fn hashed(content: &dyn ReadAt, range: Range<u64>, group: u64, mut buffer: Vec<u8>) -> io::Result<Piece> {
-    let n_read = fill(content, &mut buffer, range.start, (range.end - range.start) as usize)?;
-    let groups = buffer[..n_read].chunks(group as usize).zip(range.step_by(group as usize));
-    let values = groups.map(|(bytes, at)| group_value(bytes, at)).collect();
-    Ok(Piece { buffer, n_read, values })
-}
-
-/// Reads so many bytes at an offset; returns how many there are.
-fn fill(content: &dyn ReadAt, buffer: &mut Vec<u8>, offset: u64, wanted: usize) -> io::Result<usize> {
-    if buffer.len() < wanted {
-        buffer.resize(wanted, 0);
-    }
-    let mut n_read = 0;
-    while n_read < wanted {
-        match content.read_at(&mut buffer[n_read..wanted], offset + n_read as u64) {
-            Ok(0) => break,
-            Ok(n) => n_read += n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(n_read)
 }
 
 #[cfg(test)]

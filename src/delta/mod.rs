@@ -7,6 +7,7 @@
 //! without any should ask for. Small files, of which nothing is kept, are compared by names of blocks ([`small`]).
 //! The receiver's engine ([`rebuild`]) makes the target of the ops.
 
+mod ahead;
 mod align;
 pub mod blocks;
 pub mod chunks;

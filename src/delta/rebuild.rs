@@ -3,15 +3,23 @@
 //! It never trusts an op: what it makes is hashed by the caller before anybody sees it.
 
 use std::io;
+use std::thread;
 
+use blake3::hazmat::ChainingValue;
+
+use super::ahead::Ahead;
 use super::blocks::{ApplyError, apply};
+use super::cores::spare_core;
 use super::ops::{Op, OpError};
+use super::sieve::ReadAt;
 use super::zeros::{Stretch, stretches};
-use crate::model::limits::{FILE_BYTES, HOLE_BYTES, KIB};
+use crate::model::limits::{FILE_BYTES, HOLE_BYTES, KIB, MIB};
 
 /// Bytes of a copy that are held at a time: few enough that they are still in a core's cache when they are hashed and
 /// written.
 const BUFFER_BYTES: u64 = 512 * KIB as u64;
+/// From so many bytes on a copy is read and hashed by another core.
+const LONG_BYTES: u64 = 4 * MIB as u64;
 
 /// The contents that ops refer to by index.
 pub trait Bases {
@@ -31,6 +39,12 @@ pub trait Bases {
         0
     }
 
+    /// A basis for another core to read, and how many bytes from `offset` on are data for sure; `None` where no other core
+    /// may, or nothing is known of its holes.
+    fn content(&self, _basis: u32, _offset: u64) -> Option<(&dyn ReadAt, u64)> {
+        None
+    }
+
     /// Expands a frame over a prefix to exactly so many bytes; `None` when it is not that.
     fn expand(&self, _prefix: &[u8], _frame: &[u8], _target_bytes: usize) -> Option<Vec<u8>> {
         None
@@ -41,6 +55,16 @@ pub trait Bases {
 pub trait Sink {
     /// Writes all bytes.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Bytes of the groups that it takes with their values; none where it hashes nothing.
+    fn group_bytes(&self) -> Option<u64> {
+        None
+    }
+
+    /// Writes whole groups from a border of groups on, not the first, which have these values.
+    fn write_hashed(&mut self, bytes: &[u8], _values: &[ChainingValue]) -> io::Result<()> {
+        self.write(bytes)
+    }
 
     /// Leaves a hole, or writes zeros where there are no holes.
     fn zeros(&mut self, len: u64) -> io::Result<()>;
@@ -142,6 +166,11 @@ fn copy(
             done += hole;
             continue;
         }
+        let n_beside = copy_beside((basis, offset + done, len - done), at + done, bases, sink)?;
+        if n_beside > 0 {
+            done += n_beside;
+            continue;
+        }
         // All but the last end at a border of groups, so that no whole group of zeros is cut.
         let to_border = BUFFER_BYTES - (at + done) % HOLE_BYTES as u64;
         let piece = &mut buffer[..(len - done).min(to_border) as usize];
@@ -150,6 +179,46 @@ fn copy(
         done += piece.len() as u64;
     }
     Ok(())
+}
+
+/// Copies as much of a range as another core can read and hash meanwhile, from a border of groups on; returns how much.
+fn copy_beside(
+    (basis, offset, len): (u32, u64, u64),
+    at: u64,
+    bases: &dyn Bases,
+    sink: &mut dyn Sink,
+) -> Result<u64, RebuildError> {
+    let Some(group) = sink.group_bytes().filter(|group| at > 0 && at.is_multiple_of(*group)) else {
+        return Ok(0);
+    };
+    let Some((content, n_data)) = bases.content(basis, offset) else { return Ok(0) };
+    let whole = len.min(n_data) / group * group;
+    let Some(core) = Some(whole).filter(|whole| *whole >= LONG_BYTES).and_then(|_| spare_core()) else {
+        return Ok(0);
+    };
+    let end = offset + whole;
+    let step = BUFFER_BYTES.max(group);
+    let ranges = (offset..end).step_by(step as usize).map(|start| start..end.min(start + step));
+    thread::scope(|scope| {
+        let ahead = Ahead::start(scope, content, ranges.clone(), (group, at.wrapping_sub(offset)), core);
+        for range in ranges {
+            let piece =
+                ahead.next().map_err(|source| RebuildError::Basis { basis, at: range.start, source })?;
+            let bytes = piece.bytes();
+            if (bytes.len() as u64) < range.end - range.start {
+                return Err(RebuildError::BasisShort { basis, at: range.start + bytes.len() as u64 });
+            }
+            let at = at + (range.start - offset);
+            match stretches(at, bytes)[..] {
+                [Stretch::Bytes(bytes)] => {
+                    sink.write_hashed(bytes, &piece.values).map_err(RebuildError::Sink)?
+                }
+                _ => write_sparse(bytes, at, sink)?,
+            }
+            ahead.give_back(piece);
+        }
+        Ok(whole)
+    })
 }
 
 fn check_range(basis: u32, offset: u64, len: u64, bases: &dyn Bases) -> Result<(), RebuildError> {

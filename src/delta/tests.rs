@@ -17,6 +17,7 @@ use crate::model::ContentHash;
 use crate::model::limits::{DELTA_AIM_BYTES, GROUP_BYTES, MIB, OPS};
 
 mod bases;
+mod beside;
 mod hostile;
 mod huge;
 

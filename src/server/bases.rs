@@ -1,6 +1,7 @@
 //! What a transfer leans on, opened: bases as the destination holds them, if they are still what was said.
 
 use crate::delta::rebuild::Bases;
+use crate::delta::sieve::ReadAt;
 use crate::disk::{Destination, File};
 use crate::model::{Leaf, RelPath};
 use crate::net::squeeze::expand_over;
@@ -41,6 +42,14 @@ impl Bases for OpenBases {
             Some(file) => file.read_at(buf, offset),
             None => Ok(0),
         }
+    }
+
+    fn content(&self, basis: u32, offset: u64) -> Option<(&dyn ReadAt, u64)> {
+        let file = self.files.get(basis as usize)?;
+        let holes = self.holes.get(basis as usize)?;
+        let next = holes.get(holes.partition_point(|(at, len)| at + len <= offset));
+        let end = next.map_or(file.opened().size, |(at, _)| *at);
+        Some((file, end.saturating_sub(offset)))
     }
 
     fn expand(&self, prefix: &[u8], frame: &[u8], target_bytes: usize) -> Option<Vec<u8>> {

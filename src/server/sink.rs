@@ -7,6 +7,7 @@ use crate::delta::rebuild::Sink;
 use crate::disk::{DestinationError, EditKind, StagedFile};
 use crate::model::limits::{GIB, MIB};
 use crate::proto::message::Refusal;
+use blake3::hazmat::ChainingValue;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -74,14 +75,16 @@ impl StageSink<'_> {
             io::ErrorKind::Other.into()
         })
     }
-}
 
-impl Sink for StageSink<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// Writes; with the values of whole groups, where they were computed.
+    fn put(&mut self, bytes: &[u8], values: Option<&[ChainingValue]>) -> io::Result<()> {
         self.stop.write_on()?;
         let result = match &mut self.indexer {
             Some(indexer) => {
-                indexer.update(bytes);
+                match values {
+                    Some(values) => indexer.update_hashed(bytes, values),
+                    None => indexer.update(bytes),
+                }
                 self.file.write(bytes)
             }
             None => self.file.write_at(bytes, self.at),
@@ -90,6 +93,20 @@ impl Sink for StageSink<'_> {
             standing.wrote(self.at, bytes.len() as u64, EditKind::Bytes);
         }
         self.done(result, bytes.len() as u64)
+    }
+}
+
+impl Sink for StageSink<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.put(bytes, None)
+    }
+
+    fn group_bytes(&self) -> Option<u64> {
+        self.indexer.as_ref().map(|indexer| indexer.group_bytes())
+    }
+
+    fn write_hashed(&mut self, bytes: &[u8], values: &[ChainingValue]) -> io::Result<()> {
+        self.put(bytes, Some(values))
     }
 
     fn zeros(&mut self, len: u64) -> io::Result<()> {
