@@ -4,10 +4,13 @@
 //! Sits between the sieve and the frames that are sent. What it reads of the target a second time is not
 //! compared again: the content hash decides, and a wrong byte costs a round of repair.
 
+mod places;
+
+use self::places::Places;
 use crate::delta::ops::Op;
 use crate::delta::sieve::ReadAt;
 use crate::model::limits::{DELTA_AIM_BYTES, KIB, MIB, OPS, PREFIX_TARGET_BYTES};
-use crate::net::squeeze::{PREFIX_AIM_BYTES, PREFIX_LEVEL, Presser, squeeze_over};
+use crate::net::squeeze::{PREFIX_LEVEL, Presser, squeeze_over};
 use std::ops::{ControlFlow, Range};
 use std::sync::{Mutex, PoisonError};
 
@@ -279,60 +282,6 @@ impl<'r> Recoder<'r> {
             ops if ops.is_empty() => ControlFlow::Continue(()),
             ops => emit(self.frame_at, ops),
         }
-    }
-}
-
-/// Which place of the basis a place of the target corresponds to.
-struct Places {
-    /// (target, basis), in order of the target.
-    anchors: Vec<(u64, u64)>,
-    target_size: u64,
-    basis_size: u64,
-}
-
-impl Places {
-    fn is_empty(&self) -> bool {
-        self.anchors.is_empty()
-    }
-
-    fn last(&self) -> Option<(u64, u64)> {
-        self.anchors.last().copied()
-    }
-
-    /// How far the basis lies from the target around a range: all but the outermost tenths of what the copies in
-    /// it say. A copy may stand anywhere by chance, so one alone is not believed.
-    fn shifts(&self, target: &Range<u64>) -> Option<(i64, i64)> {
-        let shift = |(target, basis): &(u64, u64)| *basis as i64 - *target as i64;
-        let inside = self.anchors.iter().filter(|(at, _)| (target.start..=target.end).contains(at));
-        let mut shifts: Vec<i64> = inside.map(shift).collect();
-        if shifts.is_empty() {
-            shifts = self.anchors.iter().map(shift).collect();
-        }
-        shifts.sort_unstable();
-        let last = shifts.len().checked_sub(1)?;
-        let (low, high) = (shifts[last / 10], shifts[last - last / 10]);
-        let middle = shifts[last / 2];
-        let is_close = high - low <= MARGIN as i64;
-        Some(if is_close { (low, high) } else { (middle, middle) })
-    }
-
-    /// The range of the basis around the one that corresponds to a range of the target.
-    fn range(&self, target: &Range<u64>, margin: u64) -> Range<u64> {
-        let moved = |at: u64, shift: i64| at.saturating_add_signed(shift).min(self.basis_size);
-        let (start, end) = match self.shifts(target) {
-            Some((low, high)) => (moved(target.start, low), moved(target.end, high)),
-            // Nothing was found: as far into the one as into the other.
-            None => (self.share_of(target.start), self.share_of(target.end)),
-        };
-        let most = PREFIX_AIM_BYTES as u64;
-        let margin = margin.min(most.saturating_sub(end.saturating_sub(start)) / 2);
-        let start = start.min(end).saturating_sub(margin);
-        start..(end + margin).min(self.basis_size).min(start + most)
-    }
-
-    fn share_of(&self, at: u64) -> u64 {
-        let share = u128::from(at) * u128::from(self.basis_size) / u128::from(self.target_size.max(1));
-        u64::try_from(share).map_or(self.basis_size, |place| place.min(self.basis_size))
     }
 }
 
