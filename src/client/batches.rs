@@ -7,7 +7,7 @@ use super::deltas::unready;
 use super::shadow::Shadow;
 use crate::disk::Root;
 use crate::model::{ContentHash, Kind};
-use crate::net::squeeze::{PREFIX_LEVEL, squeeze_over};
+use crate::net::squeeze::{Tables, squeeze_over};
 use crate::proto::message::PackBody;
 use crate::proto::sender::{Unready, Want};
 use crate::server::contents::KnownContents;
@@ -79,7 +79,7 @@ fn read_batch(
 ) -> Vec<Result<PackBody, Unready>> {
     let over = |bytes: &[u8], held: &Option<(ContentHash, u64)>| {
         let (hash, size) = (*held)?;
-        let frame = squeeze_over(&shadow?.small(&hash, size)?, bytes, PREFIX_LEVEL)?;
+        let frame = squeeze_over(&shadow?.small(&hash, size)?, bytes, Tables::Wide)?;
         (frame.len() < bytes.len()).then_some(PackBody::Over(frame))
     };
     let body = |(want, held): (&Want, _)| {

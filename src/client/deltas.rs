@@ -2,7 +2,7 @@
 
 use super::choose::Leaning;
 use super::learn::Seen;
-use super::prefix::{Recoder, Settled};
+use super::prefix::{Copied, Known, Recoder, Settled};
 use super::shadow::{Shadow, ShadowBasis};
 use crate::delta::groups::GroupTree;
 use crate::delta::index::Indexer;
@@ -40,7 +40,7 @@ pub enum DeltaNews {
 /// What a delta may lean on beside the basis that is named for it, and the link that it goes over.
 pub struct Beside {
     pub holdings: Option<Arc<Holdings>>,
-    /// For where bytes are dear.
+    /// For where bytes are dear; none where the receiver takes no frames over prefixes.
     pub shadow: Option<Arc<Shadow>>,
     pub traffic: Arc<Traffic>,
 }
@@ -267,13 +267,20 @@ impl DeltaThread {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),
         };
-        let Some((index, mut held)) = held else {
-            return sieve(target, against, start, &mut send);
+        let may_lean = self.of.shadow.is_some();
+        let copied = against.bases.first().filter(|_| may_lean).map(|basis| (basis.index, basis.size));
+        let mut read_basis;
+        let (basis, known) = match (held, copied) {
+            (Some((index, mut held)), _) => {
+                let basis = (index, held.size());
+                read_basis = move |range| held.read(range);
+                (basis, Known::Held(&mut read_basis))
+            }
+            (None, Some(basis)) => (basis, Known::Copied(Copied::new(basis.0))),
+            (None, None) => return sieve(target, against, start, &mut send),
         };
-        let basis = (index, held.size());
-        let mut read_basis = |range| held.read(range);
         let is_slow = || self.of.traffic.is_slow();
-        let mut recoder = Recoder::new(&mut read_basis, basis, target.content, target.size, &is_slow);
+        let mut recoder = Recoder::new(known, basis, target.content, target.size, &is_slow);
         let stats = sieve(target, against, start, &mut |at, ops| recoder.take(at, ops, &mut send))?;
         if recoder.finish(&mut send).is_break() {
             return Err(DeltaError::Stopped { at: target.size });

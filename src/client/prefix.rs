@@ -1,21 +1,48 @@
-//! Ops that lean on the basis itself: where this side holds the receiver's version too, a stretch of many
-//! small ops and literals becomes one frame over the basis's corresponding range, if that is shorter.
+//! Ops that lean on the basis itself: a stretch of many small ops and literals becomes one frame over the basis's
+//! corresponding range, if that is shorter. This side has the range from the shadow, else the parts of it that the
+//! target copies.
 //!
 //! Sits between the sieve and the frames that are sent. What it reads of the target a second time is not
 //! compared again: the content hash decides, and a wrong byte costs a round of repair.
 
+mod copied;
+mod cost;
 mod places;
 
+pub use self::copied::Copied;
+use self::copied::read_exact;
+use self::cost::{Cost, carried};
 use self::places::Places;
 use crate::delta::ops::Op;
 use crate::delta::sieve::ReadAt;
 use crate::model::limits::{DELTA_AIM_BYTES, KIB, MIB, OPS, PREFIX_TARGET_BYTES};
-use crate::net::squeeze::{PREFIX_LEVEL, Presser, squeeze_over};
+use crate::net::squeeze::{Presser, Tables, squeeze_over};
 use std::ops::{ControlFlow, Range};
 use std::sync::{Mutex, PoisonError};
 
-/// A copy, or zeros, of this length stand for themselves: they end a stretch.
-const LONG_BYTES: u64 = 128 * KIB as u64;
+/// How stretches are cut, and how far around its place the basis is taken for one.
+struct Bounds {
+    /// A copy, or zeros, of this length stand for themselves: they end a stretch.
+    long: u64,
+    stretch: u64,
+    margin: u64,
+    tables: Tables,
+}
+
+const HELD: Bounds = Bounds {
+    long: 128 * KIB as u64,
+    stretch: PREFIX_TARGET_BYTES as u64,
+    margin: MARGIN,
+    tables: Tables::Wide,
+};
+/// Where copies are all that is known there is less to find. Measured over a tar of two kernels: as many bytes as with
+/// the bounds above, in a sixth of the time.
+const COPIED: Bounds = Bounds {
+    long: 64 * KIB as u64,
+    stretch: 512 * KIB as u64,
+    margin: 256 * KIB as u64,
+    tables: Tables::Narrow,
+};
 /// Stretches up to here have little around them to look at.
 const SHORT_BYTES: u64 = 256 * KIB as u64;
 /// What the basis holds around the place that corresponds: little for a short stretch. For the others even where
@@ -26,15 +53,10 @@ const MARGIN: u64 = 2 * MIB as u64;
 const ANCHOR_BYTES: u64 = 256;
 /// A stretch whose frame is too long is halved, down to this.
 const HALVED_BYTES: u64 = 256 * KIB as u64;
-/// Ops cheaper than this are not worth a frame.
-const CHEAP_BYTES: usize = 64;
-/// What an op costs beside its bytes.
-const OP_COST: usize = 6;
+/// What a frame over a prefix costs beside its bytes.
 const PREFIX_COST: usize = 18;
 /// Stretches that are passed over after frames did not pay, at most.
 const PASS_OVER: u32 = 16;
-/// Level at which the cost of ops is judged: that of the stream.
-const STREAM_LEVEL: i32 = 3;
 
 /// One compressor at a time in this process: see `PREFIX_SQUEEZER_BYTES`.
 static ONE: Mutex<()> = Mutex::new(());
@@ -52,16 +74,25 @@ pub struct Settled {
     pub wire: u64,
 }
 
+/// Where this side has the bytes of the basis from.
+pub enum Known<'r> {
+    /// The shadow, any range of them.
+    Held(&'r mut ReadBasis<'r>),
+    /// The target, where it copies them.
+    Copied(Copied),
+}
+
 /// The stretch that is being gathered, and the frame that is being filled.
 pub struct Recoder<'r> {
-    read_basis: &'r mut ReadBasis<'r>,
+    known: Known<'r>,
+    bounds: &'static Bounds,
     /// Its number among the bases of the transfer, and its size.
     basis: (u32, u64),
     target: &'r dyn ReadAt,
     target_size: u64,
     /// Whether bytes are dear now.
     is_worth: &'r dyn Fn() -> bool,
-    presser: Presser,
+    cost: Cost,
     stretch: Vec<Op>,
     stretch_at: u64,
     stretch_len: u64,
@@ -78,19 +109,24 @@ pub struct Recoder<'r> {
 
 impl<'r> Recoder<'r> {
     pub fn new(
-        read_basis: &'r mut ReadBasis<'r>,
+        known: Known<'r>,
         basis: (u32, u64),
         target: &'r dyn ReadAt,
         target_size: u64,
         is_worth: &'r dyn Fn() -> bool,
     ) -> Self {
+        let (bounds, cost) = match known {
+            Known::Held(_) => (&HELD, Cost::Alone(Presser::default())),
+            Known::Copied(_) => (&COPIED, Cost::After(Vec::new())),
+        };
         Self {
-            read_basis,
+            known,
+            bounds,
             basis,
             target,
             target_size,
             is_worth,
-            presser: Presser::default(),
+            cost,
             stretch: Vec::new(),
             stretch_at: 0,
             stretch_len: 0,
@@ -113,17 +149,20 @@ impl<'r> Recoder<'r> {
         let mut at = at;
         for op in ops {
             let len = op.target_len();
+            if let Known::Copied(copied) = &mut self.known {
+                copied.note(&op, at);
+            }
             let is_bare = matches!(op, Op::Same { .. } | Op::Copy { .. } | Op::Zeros { .. });
             if matches!(op, Op::Use { .. })
-                || (is_bare && len >= LONG_BYTES)
-                || len > PREFIX_TARGET_BYTES as u64
+                || (is_bare && len >= self.bounds.long)
+                || len > self.bounds.stretch
             {
                 let next = self.anchors(&op, at).map(|anchors| anchors[0]);
                 self.end_stretch(next, emit)?;
                 self.before = self.anchors(&op, at).map(|anchors| anchors[1]).or(self.before);
                 self.put(at, op, emit)?;
             } else {
-                if self.stretch_len + len > PREFIX_TARGET_BYTES as u64 {
+                if self.stretch_len + len > self.bounds.stretch {
                     self.end_stretch(self.anchors(&op, at).map(|anchors| anchors[0]), emit)?;
                 }
                 if self.stretch.is_empty() {
@@ -184,29 +223,48 @@ impl<'r> Recoder<'r> {
 
     /// Frames over prefixes that make the same as these ops, if they are shorter on the wire.
     fn shorter(&mut self, ops: &[Op], range: Range<u64>, places: &Places) -> Option<Vec<Op>> {
-        let cost = self.cost(ops);
-        if cost < CHEAP_BYTES || !(self.is_worth)() {
+        if !(self.is_worth)() {
             return None;
         }
-        if self.n_passed_over > 0 {
-            self.n_passed_over -= 1;
-            return None;
-        }
+        let len = range.end - range.start;
+        let bytes = carried(ops);
+        let frames = match self.cost.is_cheap(ops.len(), bytes.len(), len) {
+            true => None,
+            false if self.n_passed_over > 0 => {
+                self.n_passed_over -= 1;
+                None
+            }
+            false => {
+                let frames = self.tried(ops, &bytes, range, places);
+                self.count(len, frames.as_deref());
+                frames
+            }
+        };
+        self.cost.remember(&bytes);
+        frames
+    }
+
+    fn tried(&mut self, ops: &[Op], bytes: &[u8], range: Range<u64>, places: &Places) -> Option<Vec<Op>> {
+        let cost = self.cost.of(ops.len(), bytes)?;
         let literal: u64 =
             ops.iter().map(|op| if let Op::Literal(bytes) = op { bytes.len() as u64 } else { 0 }).sum();
         let len = range.end - range.start;
         let margin = match places.is_empty() || literal * 2 > len {
             false if len < SHORT_BYTES => MARGIN_SHORT,
             true if len < SHORT_BYTES && !places.is_empty() => 2 * MARGIN_SHORT,
-            _ => MARGIN,
+            _ => self.bounds.margin,
         };
-        let frames = self.frames(range, margin, places);
-        let wire = |ops: &[Op]| ops.iter().map(|op| op.wire_bytes() + PREFIX_COST).sum::<usize>();
-        let frames = frames.filter(|frames| wire(frames) < cost);
-        match &frames {
+        let frames = self.frames(range, margin, places)?;
+        let wire = frames.iter().map(|op| op.wire_bytes() + PREFIX_COST).sum::<usize>();
+        (wire < cost).then_some(frames)
+    }
+
+    /// Counts what came of a stretch.
+    fn count(&mut self, target_len: u64, frames: Option<&[Op]>) {
+        match frames {
             Some(frames) => {
                 self.n_vain = 0;
-                self.settled.target += len;
+                self.settled.target += target_len;
                 self.settled.wire += frames.iter().map(|op| op.wire_bytes() as u64).sum::<u64>();
             }
             None => {
@@ -214,45 +272,16 @@ impl<'r> Recoder<'r> {
                 self.n_vain = (self.n_vain + 1).min(8);
             }
         }
-        frames
-    }
-
-    /// What ops cost on the wire, about: their bytes as the stream squeezes them.
-    fn cost(&mut self, ops: &[Op]) -> usize {
-        let mut bytes = Vec::new();
-        for op in ops {
-            match op {
-                Op::Literal(literal) => bytes.extend_from_slice(literal),
-                Op::Blocks { delta, .. } => bytes.extend_from_slice(delta),
-                _ => {}
-            }
-        }
-        let squeezed = if bytes.is_empty() { 0 } else { self.presser.squeeze(&bytes, STREAM_LEVEL).len() };
-        squeezed + ops.len() * OP_COST
     }
 
     fn frames(&mut self, range: Range<u64>, margin: u64, places: &Places) -> Option<Vec<Op>> {
         let len = (range.end - range.start) as usize;
-        let basis = places.range(&range, margin);
-        let prefix = (self.read_basis)(basis.clone())?;
         let mut target = vec![0; len];
-        let mut n_read = 0;
-        while n_read < len {
-            match self.target.read_at(&mut target[n_read..], range.start + n_read as u64) {
-                Ok(0) | Err(_) => return None,
-                Ok(n) => n_read += n,
-            }
+        read_exact(self.target, &mut target, range.start)?;
+        if let Some(frame) = self.frame(places.range(&range, margin), &target)? {
+            return Some(vec![frame]);
         }
-        let made = {
-            let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-            squeeze_over(&prefix, &target, PREFIX_LEVEL)
-        };
-        drop((prefix, target));
-        if let Some(frame) = made {
-            let (offset, len) = (basis.start, (basis.end - basis.start) as u32);
-            let target_len = (range.end - range.start) as u32;
-            return Some(vec![Op::Prefix { basis: self.basis.0, offset, len, target_len, frame }]);
-        }
+        drop(target);
         if len as u64 <= HALVED_BYTES {
             return None;
         }
@@ -260,6 +289,35 @@ impl<'r> Recoder<'r> {
         let mut frames = self.frames(range.start..middle, margin, places)?;
         frames.extend(self.frames(middle..range.end, margin, places)?);
         Some(frames)
+    }
+
+    /// A frame over what is known of a range of the basis: none when nothing is, or when it would not make the target
+    /// for sure, and none inside when it would not fit into an op.
+    fn frame(&mut self, basis: Range<u64>, target: &[u8]) -> Option<Option<Op>> {
+        let op = |offset, len: usize, frame| Op::Prefix {
+            basis: self.basis.0,
+            offset,
+            len: len as u32,
+            target_len: target.len() as u32,
+            frame,
+        };
+        match &mut self.known {
+            Known::Held(read_basis) => {
+                let start = basis.start;
+                let prefix = read_basis(basis)?;
+                let frame = squeeze_alone(&prefix, target, self.bounds.tables);
+                Some(frame.map(|frame| op(start, prefix.len(), frame)))
+            }
+            Known::Copied(copied) => {
+                let mut pieced = copied.range(&basis, self.target)?;
+                pieced.fill_unlike(target);
+                let Some(frame) = squeeze_alone(&pieced.bytes, target, self.bounds.tables) else {
+                    return Some(None);
+                };
+                let is_sure = pieced.makes(&frame, target);
+                is_sure.then(|| Some(op(pieced.offset, pieced.bytes.len(), frame)))
+            }
+        }
     }
 
     fn put(&mut self, at: u64, op: Op, emit: &mut Emit) -> ControlFlow<()> {
@@ -283,6 +341,12 @@ impl<'r> Recoder<'r> {
             ops => emit(self.frame_at, ops),
         }
     }
+}
+
+/// A frame over a prefix, made when no other is.
+fn squeeze_alone(prefix: &[u8], target: &[u8], tables: Tables) -> Option<Vec<u8>> {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    squeeze_over(prefix, target, tables)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Frames over prefixes make what the ops before them made, and only where that is shorter.
 
+use super::cost::OP_COST;
 use super::*;
 use crate::delta::blocks::RangeSignature;
 use crate::delta::groups::GroupTree;
@@ -47,7 +48,7 @@ impl Sink for Made {
     }
 }
 
-/// The frames of the sieve, after the recoder; their content, and what frames over prefixes settled.
+/// The frames of the sieve, after the recoder, and what frames over prefixes settled.
 fn recoded(
     basis: &[u8],
     target: &[u8],
@@ -55,8 +56,23 @@ fn recoded(
     reread: &[u8],
     is_worth: bool,
 ) -> (Vec<(u64, Vec<Op>)>, Settled) {
+    recoded_over(Known::Held(read_basis), basis, target, &reread.to_vec(), &|| is_worth)
+}
+
+/// The same where this side knows of the basis what the target copies.
+fn recoded_by_copies(basis: &[u8], target: &[u8]) -> (Vec<(u64, Vec<Op>)>, Settled) {
+    recoded_over(Known::Copied(Copied::new(0)), basis, target, &target.to_vec(), &|| true)
+}
+
+fn recoded_over<'r>(
+    known: Known<'r>,
+    basis: &[u8],
+    target: &[u8],
+    reread: &'r Vec<u8>,
+    is_worth: &'r dyn Fn() -> bool,
+) -> (Vec<(u64, Vec<Op>)>, Settled) {
     let (groups, basis_groups) = (GroupTree::compute(target), GroupTree::compute(basis));
-    let known = KnownBasis {
+    let offered_basis = KnownBasis {
         index: 0,
         size: basis.len() as u64,
         groups: basis_groups.map(|groups| groups.tags(0)),
@@ -70,11 +86,9 @@ fn recoded(
         sent.push((at, ops));
         ControlFlow::Continue(())
     };
-    let reread = reread.to_vec();
-    let is_worth = || is_worth;
-    let mut recoder =
-        Recoder::new(read_basis, (0, basis.len() as u64), &reread, target.len() as u64, &is_worth);
-    let against = Against { bases: std::slice::from_ref(&known), ..Against::default() };
+    let basis_size = basis.len() as u64;
+    let mut recoder = Recoder::new(known, (0, basis_size), reread, target.len() as u64, is_worth);
+    let against = Against { bases: std::slice::from_ref(&offered_basis), ..Against::default() };
     sieve(offered, against, 0, &mut |at, ops| recoder.take(at, ops, &mut send)).expect("a delta");
     assert!(recoder.finish(&mut send).is_continue());
     let settled = recoder.settled();
@@ -185,6 +199,101 @@ fn unrelated_content_is_not_tried_window_by_window() {
     assert!(n_asked <= 40, "{n_asked} times for 32 windows");
 }
 
+/// `n_bytes` of pieces of 24 bytes from anywhere in a content: too short for the sieve to find.
+fn pieces_of(content: &[u8], n_bytes: usize, seed: u64) -> Vec<u8> {
+    let places = noise(n_bytes.div_ceil(24) * 4, seed);
+    let mut bytes: Vec<u8> = places
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .flat_map(|place| {
+            let at = u32::from_le_bytes(*place) as usize % (content.len() - 24);
+            content[at..at + 24].to_vec()
+        })
+        .collect();
+    bytes.truncate(n_bytes);
+    bytes
+}
+
+/// In the middle of every 20,000 bytes stand 2,000 others instead, of pieces of what is around them.
+fn rewritten(basis: &[u8]) -> Vec<u8> {
+    let mut target = basis.to_vec();
+    for at in (0..target.len() - 20_000).step_by(20_000) {
+        let new = pieces_of(&basis[at..at + 8_000], 2_000, at as u64);
+        target[at + 9_000..at + 11_000].copy_from_slice(&new);
+    }
+    target
+}
+
+#[test]
+fn where_only_copies_are_known_literals_lean_on_them() {
+    let basis = noise(1 << 20, 7);
+    let target = rewritten(&basis);
+    let never = &mut |_: Range<u64>| panic!("no shadow is asked");
+    let (plain, _) = recoded(&basis, &target, never, &target, false);
+    let (frames, settled) = recoded_by_copies(&basis, &target);
+    assert!(made_of(&basis, &frames) == target);
+    assert!(settled.target > 900_000, "{settled:?}");
+    assert!(wire_bytes(&frames) * 2 < wire_bytes(&plain), "{} bytes", wire_bytes(&frames));
+}
+
+#[test]
+fn a_frame_that_leans_on_what_is_not_known_is_not_sent() {
+    // The one byte that stands nowhere in the basis is what its hole is filled with.
+    let basis: Vec<u8> = noise(120_000, 9).into_iter().map(|byte| byte.min(254)).collect();
+    let (hole, mut target) = (50_000 / 509 * 509, basis.clone());
+    target[50_000..53_000].copy_from_slice(&pieces_of(&basis[20_000..45_000], 3_000, 15));
+    let (sure, _) = recoded_by_copies(&basis, &target);
+    assert!(made_of(&basis, &sure) == target);
+    assert_eq!(n_prefixes(&sure), 1, "it is worth a frame");
+    let tempting = [&basis[hole - 24..hole], &[255; 3]].concat();
+    target[51_000..51_027].copy_from_slice(&tempting);
+    let (frames, settled) = recoded_by_copies(&basis, &target);
+    assert!(made_of(&basis, &frames) == target);
+    assert_eq!((n_prefixes(&frames), settled), (0, Settled::default()));
+}
+
+#[test]
+fn a_match_in_a_hole_is_noticed_whatever_the_hole_is_filled_with() {
+    let basis = noise(30_000, 10);
+    let mut copied = Copied::new(0);
+    copied.note(&Op::Same { len: 10_000 }, 0);
+    copied.note(&Op::Copy { basis: 0, offset: 20_000, len: 10_000 }, 20_000);
+    let pieced = || {
+        let mut pieced = copied.range(&(1_000..30_000), &basis).expect("two copies");
+        pieced.fill_unlike(&[1; 10]);
+        pieced
+    };
+    let frame_of = |target: &[u8]| squeeze_over(&pieced().bytes, target, Tables::Narrow).expect("a frame");
+    assert_eq!((pieced().offset, pieced().bytes.len()), (1_000, 29_000));
+    let known = [&basis[25_000..28_000], b"and what is new", &basis[2_000..5_000]].concat();
+    assert!(pieced().makes(&frame_of(&known), &known));
+    let leaning = [&known[..], &basis[9_900..10_000], &[0; 4]].concat();
+    let frame = frame_of(&leaning);
+    assert!(expand_over(&pieced().bytes, &frame, leaning.len()).as_ref() == Some(&leaning));
+    assert!(!pieced().makes(&frame, &leaning));
+}
+
+#[test]
+fn nothing_is_leant_on_where_nothing_is_copied() {
+    let copied = Copied::new(0);
+    assert!(copied.range(&(0..100), &noise(100, 11)).is_none());
+    let (basis, target) = (noise(200_000, 12), vec![b'a'; 200_000]);
+    let (frames, settled) = recoded_by_copies(&basis, &target);
+    assert!(made_of(&basis, &frames) == target);
+    assert_eq!(settled, Settled::default());
+}
+
+#[test]
+fn a_file_cut_short_travels_as_ops_where_only_copies_are_known() {
+    let basis = noise(1 << 20, 13);
+    let target = rewritten(&basis);
+    let known = Known::Copied(Copied::new(0));
+    let (frames, settled) = recoded_over(known, &basis, &target, &target[..1_000].to_vec(), &|| true);
+    assert!(made_of(&basis, &frames) == target);
+    assert_eq!(settled, Settled::default());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
@@ -201,6 +310,25 @@ proptest! {
             target.splice(at..end, noise(put, seed ^ number as u64));
         }
         let (frames, _) = recoded(&basis, &target, &mut whole(&basis), &target, true);
+        prop_assert!(made_of(&basis, &frames) == target);
+    }
+
+    #[test]
+    fn any_edits_are_made_right_by_what_is_copied(
+        seed: u64,
+        size in 30_000usize..600_000,
+        n_letters in 1u8..=255,
+        edits in prop::collection::vec((0usize..600_000, 0usize..9_000, 0usize..9_000), 0..12),
+    ) {
+        let mut basis = noise(size, seed);
+        basis.iter_mut().for_each(|byte| *byte %= n_letters);
+        let mut target = basis.clone();
+        for (number, (at, cut, put)) in edits.into_iter().enumerate() {
+            let at = at % (target.len() + 1);
+            let end = (at + cut).min(target.len());
+            target.splice(at..end, pieces_of(&basis, put, seed ^ number as u64));
+        }
+        let (frames, _) = recoded_by_copies(&basis, &target);
         prop_assert!(made_of(&basis, &frames) == target);
     }
 }

@@ -11,6 +11,7 @@ mod ahead;
 mod align;
 pub mod blocks;
 pub mod chunks;
+pub mod copies;
 mod cores;
 mod dense;
 mod earlier;
