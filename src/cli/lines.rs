@@ -215,7 +215,7 @@ fn polled_text(polled: u64) -> String {
     format!("; {dirs} polled, not watched (sysctl fs.inotify.max_user_watches)")
 }
 
-/// What travelled as differences to the shadow.
+/// What travelled as differences to what the destination holds.
 fn leant_text(summary: &Summary) -> String {
     if summary.prefix_wire == 0 {
         return String::new();

@@ -68,7 +68,7 @@ fn recoded_over<'r>(
     known: Known<'r>,
     basis: &[u8],
     target: &[u8],
-    reread: &'r Vec<u8>,
+    reread: &'r dyn ReadAt,
     is_worth: &'r dyn Fn() -> bool,
 ) -> (Vec<(u64, Vec<Op>)>, Settled) {
     let (groups, basis_groups) = (GroupTree::compute(target), GroupTree::compute(basis));

@@ -193,7 +193,7 @@ impl Expander {
 pub enum Tables {
     /// All of the largest.
     Wide,
-    /// About 1 MiB, in a fifth of the time.
+    /// About 1 MiB, in a third of the time.
     Narrow,
 }
 

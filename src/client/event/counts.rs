@@ -63,7 +63,7 @@ pub struct Summary {
     pub found: Found,
     /// Bytes of content that did not have to travel: `content_bytes` less `wire_sent`, never below 0.
     pub saved: u64,
-    /// Content of large files, and number of small ones, that travelled as differences to copies in the shadow;
+    /// Content of large files, and number of small ones, that travelled as differences to what the destination holds;
     /// the bytes of these differences; what the shadow takes on the disk.
     pub prefix_target: u64,
     pub prefix_files: u64,
