@@ -66,7 +66,7 @@ pub const PREFIX_WINDOW_LOG: u32 = 24;
 /// Memory of the compressor of one direction, window and buffers in it: what zstd's level 17 takes.
 pub const SQUEEZER_BYTES: usize = 64 * MIB;
 /// Memory of the compressor of one `Prefix` op: two tables and buffers. One works at a time.
-pub const PREFIX_SQUEEZER_BYTES: usize = 34 * MIB;
+pub const PREFIX_SQUEEZER_BYTES: usize = 18 * MIB;
 
 /// Smallest and largest block of a block signature. A signature in smaller ones would be an eighth of the content and
 /// more; 65,521 is the largest prime below 2^16: powers of two weaken the rolling hash of `fast_rsync`.

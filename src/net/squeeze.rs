@@ -35,7 +35,7 @@ const OPTIMAL_SEARCH_LOG: u32 = 5;
 /// Prefix that is worth its time: larger ones are taken, and searched coarsely.
 pub const PREFIX_AIM_BYTES: usize = 6 * MIB;
 /// Entries of its tables, of 4 bytes: of wide ones, and of narrow ones, which stay in a core's cache.
-const PREFIX_TABLE_LOG: u32 = 22;
+const PREFIX_TABLE_LOG: u32 = 21;
 const NARROW_TABLE_LOG: u32 = 19;
 /// Slices of a piece that the probe tries.
 const SAMPLE_BYTES: usize = 2 * 1024;
