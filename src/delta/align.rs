@@ -20,7 +20,7 @@ const SHIFTS: usize = 3;
 /// So far ahead a hint tells the shift: an edit spoils a chunk, or two.
 const HINT_AHEAD_BYTES: u64 = 2 * CHUNK_BYTES_MAX as u64;
 /// The search looks at least at so much of a window, however often it found nothing before.
-const SEARCH_LEAST_BYTES: usize = 32 * 1024;
+const SEARCH_LEAST_BYTES: usize = 64 * 1024;
 const MISSES: u32 = 2;
 
 /// A piece of a window.
@@ -279,6 +279,23 @@ mod tests {
         assert_eq!(pieces_of(&noise(10_100, 5), &noise(3_000, 9)), [(3_000, None)]);
         assert_eq!(pieces_of(&[], &noise(3_000, 9)), [(3_000, None)]);
         assert_eq!(pieces_of(&noise(10_100, 5), &[]), []);
+    }
+
+    /// The end of a content whose other parts stand elsewhere comes as a short window, behind others that held nothing.
+    #[test]
+    fn a_short_window_is_searched_whole_whatever_came_before() {
+        let basis = noise(10_100, 5);
+        let bases = [known(&basis)];
+        let mut aligner = Aligner::new(&bases, &[]);
+        let mut at = 0;
+        for seed in [11, 12, 13, 14] {
+            aligner.pieces(&noise(300_000, seed), at, true);
+            at += 300_000;
+        }
+        let window = [&noise(60_000, 15)[..], &basis[..1_010]].concat();
+        let pieces = aligner.pieces(&window, at, true);
+        let found = Piece { at: at + 60_000, len: 1_010, from: Some(Place::new(0, 0)) };
+        assert_eq!(pieces, [Piece { at, len: 60_000, from: None }, found]);
     }
 
     #[test]

@@ -191,7 +191,7 @@ impl Expander {
 /// How much of a prefix the compressor keeps in sight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tables {
-    /// All of the largest.
+    /// Some 3 MiB with the target.
     Wide,
     /// About 1 MiB, in a third of the time.
     Narrow,
