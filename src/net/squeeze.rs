@@ -33,7 +33,7 @@ const OPTIMAL: [(std::ops::RangeInclusive<i32>, Optimal); 3] = [
 const OPTIMAL_HASH_LOG: u32 = 18;
 const OPTIMAL_SEARCH_LOG: u32 = 5;
 /// Prefix that is worth its time: larger ones are taken, and searched coarsely.
-pub const PREFIX_AIM_BYTES: usize = 6 * MIB;
+pub const PREFIX_AIM_BYTES: usize = 3 * MIB;
 /// Entries of its tables, of 4 bytes: of wide ones, and of narrow ones, which stay in a core's cache.
 const PREFIX_TABLE_LOG: u32 = 21;
 const NARROW_TABLE_LOG: u32 = 19;
@@ -305,10 +305,12 @@ mod tests {
 
     #[test]
     fn narrow_tables_forget_the_far_end_and_never_err() {
-        let prefix = noise(4 << 20, 10);
-        let target = [&prefix[..1 << 16], &prefix[(4 << 20) - (1 << 16)..]].concat();
+        let prefix = noise(2 << 20, 10);
+        let target = [&prefix[..1 << 16], &prefix[(2 << 20) - (1 << 16)..]].concat();
         let frame = squeeze_over(&prefix, &target, Tables::Narrow).unwrap();
         assert!((1 << 15..1 << 17).contains(&frame.len()), "{} bytes", frame.len());
+        let of_all = squeeze_over(&prefix, &target, Tables::Wide).unwrap();
+        assert!(of_all.len() < 1_000, "{} bytes", of_all.len());
         assert_eq!(expand_over(&prefix, &frame, target.len()), Some(target));
     }
 
