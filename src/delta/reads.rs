@@ -39,15 +39,15 @@ pub(super) struct Window<'w> {
 /// The windows of all stretches that are read, in order.
 pub(super) struct Reads<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
-    from: From<'env>,
+    reading: Reading<'env>,
     n_read: u64,
     batch: Batch,
     /// The window that was given last, in the batch.
     last: Range<usize>,
 }
 
-/// Where windows come from.
-enum From<'env> {
+/// Who reads.
+enum Reading<'env> {
     /// This core, which fills that batch again.
     Here(Box<Reader<'env>>, Batch),
     /// Another core: what it read, and batches for it to fill again.
@@ -65,8 +65,8 @@ impl<'scope, 'env> Reads<'scope, 'env> {
         let ranges =
             outline.stretches(from).filter(|(class, _)| *class == Class::Read).map(|(_, range)| range);
         let reader = Reader { outline, ranges: Box::new(ranges), margin, open: None };
-        let from = From::Here(Box::new(reader), Batch::default());
-        Self { scope, from, n_read: 0, batch: Batch::default(), last: 0..0 }
+        let reading = Reading::Here(Box::new(reader), Batch::default());
+        Self { scope, reading, n_read: 0, batch: Batch::default(), last: 0..0 }
     }
 
     /// The next window, in front of it the last `n_rest` bytes of the one before.
@@ -90,26 +90,26 @@ impl<'scope, 'env> Reads<'scope, 'env> {
 
     fn next_batch(&mut self) -> Result<Batch, DeltaError> {
         if self.n_read >= ALONE_BYTES
-            && let From::Here(..) = self.from
+            && let Reading::Here(..) = self.reading
             && let Some(core) = spare_core()
         {
             self.go_beside(core);
         }
-        match &mut self.from {
-            From::Here(reader, spare) => {
+        match &mut self.reading {
+            Reading::Here(reader, spare) => {
                 let mut batch = std::mem::take(spare);
                 reader.fill(&mut batch)?;
                 Ok(batch)
             }
-            From::Beside(filled, _) => filled.recv().expect("the reader ends behind all windows"),
+            Reading::Beside(filled, _) => filled.recv().expect("the reader ends behind all windows"),
         }
     }
 
     /// A batch to be filled again.
     fn give_back(&mut self, spent: Batch) {
-        match &mut self.from {
-            From::Here(_, spare) => *spare = spent,
-            From::Beside(_, spare) => {
+        match &mut self.reading {
+            Reading::Here(_, spare) => *spare = spent,
+            Reading::Beside(_, spare) => {
                 // Nobody takes it when all is read.
                 let _ = spare.send(spent);
             }
@@ -119,7 +119,8 @@ impl<'scope, 'env> Reads<'scope, 'env> {
     /// Lets another core read from here on.
     fn go_beside(&mut self, core: SpareCore) {
         let ((give, filled), (spare, spent)) = (sync_channel(1), channel());
-        let From::Here(reader, _) = std::mem::replace(&mut self.from, From::Beside(filled, spare)) else {
+        let Reading::Here(reader, _) = std::mem::replace(&mut self.reading, Reading::Beside(filled, spare))
+        else {
             return;
         };
         self.scope.spawn(move || {
@@ -311,7 +312,7 @@ mod tests {
                     break Ok(seen);
                 }
             };
-            (result, matches!(reads.from, From::Beside(..)))
+            (result, matches!(reads.reading, Reading::Beside(..)))
         })
     }
 
