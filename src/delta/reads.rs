@@ -48,8 +48,8 @@ pub(super) struct Reads<'scope, 'env> {
 
 /// Who reads.
 enum Reading<'env> {
-    /// This core, which fills that batch again.
-    Here(Box<Reader<'env>>, Batch),
+    /// This core.
+    Here(Box<Reader<'env>>),
     /// Another core: what it read, and batches for it to fill again.
     Beside(Receiver<Result<Batch, DeltaError>>, Sender<Batch>),
 }
@@ -65,7 +65,7 @@ impl<'scope, 'env> Reads<'scope, 'env> {
         let ranges =
             outline.stretches(from).filter(|(class, _)| *class == Class::Read).map(|(_, range)| range);
         let reader = Reader { outline, ranges: Box::new(ranges), margin, open: None };
-        let reading = Reading::Here(Box::new(reader), Batch::default());
+        let reading = Reading::Here(Box::new(reader));
         Self { scope, reading, n_read: 0, batch: Batch::default(), last: 0..0 }
     }
 
@@ -75,10 +75,9 @@ impl<'scope, 'env> Reads<'scope, 'env> {
     /// The target can not be read there, or is not what was offered.
     pub(super) fn next(&mut self, n_rest: usize) -> Result<Window<'_>, DeltaError> {
         if self.batch.spans.is_empty() {
-            let next = self.next_batch()?;
-            let spent = std::mem::replace(&mut self.batch, next);
-            self.batch.put_first(&spent.buffer[self.last.end - n_rest..self.last.end]);
-            self.give_back(spent);
+            let rest = self.batch.buffer[self.last.end - n_rest..self.last.end].to_vec();
+            self.next_batch()?;
+            self.batch.put_first(&rest);
         }
         let Span { at, range, n_verified, is_last } =
             self.batch.spans.pop_front().expect("the sieve follows the same outline");
@@ -88,30 +87,21 @@ impl<'scope, 'env> Reads<'scope, 'env> {
         Ok(Window { at: at - n_rest as u64, bytes: &self.batch.buffer[range], n_verified, is_last })
     }
 
-    fn next_batch(&mut self) -> Result<Batch, DeltaError> {
+    /// Goes on to the next windows.
+    fn next_batch(&mut self) -> Result<(), DeltaError> {
         if self.n_read >= ALONE_BYTES
-            && let Reading::Here(..) = self.reading
+            && let Reading::Here(_) = self.reading
             && let Some(core) = spare_core()
         {
             self.go_beside(core);
         }
         match &mut self.reading {
-            Reading::Here(reader, spare) => {
-                let mut batch = std::mem::take(spare);
-                reader.fill(&mut batch)?;
-                Ok(batch)
-            }
-            Reading::Beside(filled, _) => filled.recv().expect("the reader ends behind all windows"),
-        }
-    }
-
-    /// A batch to be filled again.
-    fn give_back(&mut self, spent: Batch) {
-        match &mut self.reading {
-            Reading::Here(_, spare) => *spare = spent,
-            Reading::Beside(_, spare) => {
+            Reading::Here(reader) => reader.fill(&mut self.batch),
+            Reading::Beside(filled, spare) => {
+                let next = filled.recv().expect("the reader ends behind all windows")?;
                 // Nobody takes it when all is read.
-                let _ = spare.send(spent);
+                let _ = spare.send(std::mem::replace(&mut self.batch, next));
+                Ok(())
             }
         }
     }
@@ -119,7 +109,7 @@ impl<'scope, 'env> Reads<'scope, 'env> {
     /// Lets another core read from here on.
     fn go_beside(&mut self, core: SpareCore) {
         let ((give, filled), (spare, spent)) = (sync_channel(1), channel());
-        let Reading::Here(reader, _) = std::mem::replace(&mut self.reading, Reading::Beside(filled, spare))
+        let Reading::Here(reader) = std::mem::replace(&mut self.reading, Reading::Beside(filled, spare))
         else {
             return;
         };
