@@ -281,7 +281,7 @@ mod tests {
         assert_eq!(pieces_of(&noise(10_100, 5), &[]), []);
     }
 
-    /// The end of a content whose other parts stand elsewhere comes as a short window, behind others that held nothing.
+    /// What is left open of a content that mostly stands elsewhere comes as a short window, perhaps behind others without a match.
     #[test]
     fn a_short_window_is_searched_whole_whatever_came_before() {
         let basis = noise(10_100, 5);

@@ -1,4 +1,4 @@
-//! Work spread over the cores, for as long as one call lasts.
+//! Work spread over the cores: for as long as one call lasts, or on cores that are to spare for longer.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};

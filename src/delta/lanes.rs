@@ -21,7 +21,8 @@ const READ_BYTES: u64 = 2 * MIB as u64;
 const LONG_BYTES: u64 = 4 * MIB as u64;
 /// After so much it is looked again how much is made of the bytes.
 const STAGE_BYTES: u64 = 64 * MIB as u64;
-/// Other lanes at most: together they hash faster than most disks read, and hold 6 MiB.
+/// Other lanes at most: together they hash faster than most disks read. Each holds three pieces: 6 MiB at most, of huge
+/// contents, whose groups are larger, 18.
 const LANES_BESIDE: usize = 3;
 
 /// Indexes a range of a content, from where the indexer stands; `told` hears how many bytes came and says whether
@@ -130,18 +131,8 @@ impl Here<'_> {
 mod tests {
     use super::*;
     use crate::delta::index::{ContentIndex, Earlier};
+    use crate::delta::tests::noise;
     use crate::model::ContentHash;
-
-    fn noise(size: usize) -> Vec<u8> {
-        let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-        let mut next = || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state.to_le_bytes()
-        };
-        (0..size.div_ceil(8)).flat_map(|_| next()).take(size).collect()
-    }
 
     /// Indexes all of it from ranges that meet at `cut`.
     fn indexed(mut indexer: Indexer, content: &dyn ReadAt, size: u64, cut: u64) -> ContentIndex {
@@ -155,7 +146,7 @@ mod tests {
 
     #[test]
     fn lanes_make_what_one_pass_makes() {
-        let mut content = noise(23 * MIB + 12_345);
+        let mut content = noise(23 * MIB + 12_345, 1);
         let size = content.len() as u64;
         let mut whole = Indexer::new(size);
         whole.update(&content);
@@ -174,7 +165,7 @@ mod tests {
         for place in [0, 100_000, 700_000, 11 * MIB + 3, 12 * MIB] {
             content[place] ^= 1;
         }
-        content.extend(noise(9 * MIB));
+        content.extend(noise(9 * MIB, 2));
         let size = content.len() as u64;
         let mut edited = Indexer::new(size);
         edited.update(&content);
@@ -189,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_range_ends_where_the_content_does_or_where_it_is_told() {
-        let content = noise(9 * MIB + 7);
+        let content = noise(9 * MIB + 7, 3);
         let size = content.len() as u64;
         let index = |told: &dyn Fn(u64) -> bool| {
             let mut indexer = Indexer::hash_only(2 * size);

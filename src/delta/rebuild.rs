@@ -193,9 +193,10 @@ fn copy_beside(
     };
     let Some((content, n_data)) = bases.content(basis, offset) else { return Ok(0) };
     let whole = len.min(n_data) / group * group;
-    let Some(core) = Some(whole).filter(|whole| *whole >= LONG_BYTES).and_then(|_| spare_core()) else {
+    if whole < LONG_BYTES {
         return Ok(0);
-    };
+    }
+    let Some(core) = spare_core() else { return Ok(0) };
     let end = offset + whole;
     let step = BUFFER_BYTES.max(group);
     let ranges = (offset..end).step_by(step as usize).map(|start| start..end.min(start + step));

@@ -24,7 +24,7 @@ mod huge;
 const GROUP: usize = GROUP_BYTES;
 
 /// Bytes that no compressor and no sieve finds anything in (xorshift, Marsaglia 2003).
-fn noise(size: usize, seed: u64) -> Vec<u8> {
+pub(super) fn noise(size: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut next = || {
         state ^= state << 13;

@@ -104,14 +104,14 @@ fn another_core_reads_long_copies() {
     let mut bases = Open { content: &content, hole: u64::MAX..u64::MAX };
     let mut sink = hashing(content.len());
     let op = Op::Same { len: content.len() as u64 };
-    // Other tests may keep the cores at work for a while.
-    for _ in 0..100 {
+    // Other tests may keep the cores at work for a while, also for a part of the copy.
+    for _ in 0..200 {
         sink = hashing(content.len());
         rebuild(&op, 0, &mut bases, &mut sink, &mut Vec::new()).unwrap();
-        if sink.n_hashed > 0 {
+        if sink.n_hashed > 20 * MIB {
             break;
         }
-        std::thread::yield_now();
+        std::thread::sleep(std::time::Duration::from_millis(20));
     }
     let has_more_cores = std::thread::available_parallelism().is_ok_and(|n_cores| n_cores.get() > 1);
     assert_eq!(sink.n_hashed > 20 * MIB, has_more_cores, "{}", sink.n_hashed);

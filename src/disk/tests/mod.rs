@@ -65,8 +65,7 @@ impl ContentSink for Hasher<'_> {
         buffer: &mut Vec<u8>,
         _: &dyn Fn(u64) -> bool,
     ) -> io::Result<u64> {
-        buffer.resize((range.end - range.start) as usize, 0);
-        let n_read = content.read_at(buffer, range.start)?;
+        let n_read = read_range(content, range, buffer)?;
         self.memory.counts.lock().unwrap().bytes += n_read as u64;
         self.hasher.update(&buffer[..n_read]);
         Ok(n_read as u64)
@@ -84,6 +83,12 @@ impl Indexing for Hasher<'_> {
         self.memory.known.lock().unwrap().insert(*stat, hash);
         hash
     }
+}
+
+/// Reads a whole range; returns how many bytes there are.
+fn read_range(content: &dyn ReadAt, range: Range<u64>, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    buffer.resize((range.end - range.start) as usize, 0);
+    content.read_at(buffer, range.start)
 }
 
 fn path(text: &str) -> RelPath {

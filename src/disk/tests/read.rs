@@ -94,8 +94,7 @@ impl ContentSink for Never {
         buffer: &mut Vec<u8>,
         _: &dyn Fn(u64) -> bool,
     ) -> io::Result<u64> {
-        buffer.resize((range.end - range.start) as usize, 0);
-        content.read_at(buffer, range.start).map(|n_read| n_read as u64)
+        read_range(content, range, buffer).map(|n_read| n_read as u64)
     }
     fn update_zeros(&mut self, _: u64) {}
 }
