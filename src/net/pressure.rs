@@ -270,15 +270,21 @@ impl Pressure {
         // A processor that is late with the next piece makes any link look slow: less is believed where it was waited for.
         let is_believed = has_flown && (has_waited || self.rate_s == 0.0 || measured > self.rate);
         if is_believed || is_waited_for {
-            if std::mem::take(&mut self.has_guessed) && measured < self.rate {
+            let was_guessed = std::mem::take(&mut self.has_guessed);
+            if was_guessed && measured < self.rate {
                 self.guess_after = (self.guess_after * 2).min(GUESS_BYTES_MAX);
             }
             if is_believed {
                 let kept_s = self.rate_s.min(MEAN_S);
                 self.rate_s = kept_s + took;
                 self.rate = (self.rate * kept_s + wire) / self.rate_s;
-            } else if self.rate_s == 0.0 || at_least < SLOWER_SHARE * self.rate {
-                (self.rate, self.rate_s) = (at_least, 0.0);
+            } else {
+                // One wait may be for all that went since the last.
+                let since_wait = self.free_wire as f64 / self.free_busy.as_secs_f64().max(1e-9);
+                let seen = if self.rate == 0.0 || was_guessed { at_least } else { since_wait };
+                if self.rate_s == 0.0 || seen < SLOWER_SHARE * self.rate {
+                    (self.rate, self.rate_s) = (seen, 0.0);
+                }
             }
             self.begin_free();
         } else if self.free_wire >= SWALLOWED_BYTES {

@@ -99,6 +99,39 @@ fn a_writer_that_wakes_up_late_does_not_talk_the_link_down() {
     }
 }
 
+// The system lets a writer wait until half of what it holds is gone. Of what shrinks to a twentieth, many pieces go before
+// that, and the one that waited looked as if the link took no more than it: one of 10 Mbit/s was taken for one of 0.8, and
+// the rest of a first push was squeezed as hard as can be while the link stood idle.
+#[test]
+fn one_wait_for_many_pieces_does_not_make_a_link_look_thin() {
+    const RATE: f64 = 1.2e6;
+    const CHUNK: usize = 16 * 1024;
+    for work_ns in [1.0, 2.0, 3.0, 4.6] {
+        let mut pressure = Pressure::new(Effort::Usual, false);
+        let (mut held, mut out) = (0.0f64, 0);
+        for number in 0..4_000 {
+            let plain = 256 * 1024;
+            // Text at first, then tables of numbers.
+            let shrunk = if number < 200 { plain / 4 } else { plain / 20 };
+            let work_s = plain as f64 * work_ns * 1e-9 * pressure.effort().work();
+            pressure.took(plain);
+            pressure.squeezed(plain, shrunk, Duration::from_secs_f64(work_s));
+            held = (held - work_s * RATE).max(0.0);
+            out += shrunk;
+            let holds = (pressure.rate().unwrap_or(1_280_000) as f64 / 10.0).max(16e3);
+            while out >= CHUNK {
+                let waits = if held < holds { 20e-6 } else { (held - holds / 2.0) / RATE };
+                held = (held - waits * RATE).max(0.0) + CHUNK as f64;
+                pressure.sent(CHUNK, Duration::from_secs_f64(waits));
+                out -= CHUNK;
+            }
+            pressure.judge();
+            let measured = pressure.rate().unwrap_or(RATE as u64) as f64 / RATE;
+            assert!(measured > 0.7, "at {work_ns} ns a byte piece {number} made it {measured:.2} of what it is");
+        }
+    }
+}
+
 // A pause of the writer let the system's buffer run empty; what it then swallowed made a link of 10 Mbit/s
 // look like a fast one, and everything was sent with the least effort.
 #[test]
