@@ -15,7 +15,7 @@ const HEAPS: &str = "2";
 /// From so many bytes on a piece of memory is the system's again when it is freed. Left alone glibc raises this to 32 MiB,
 /// and the tables of a compressor that changes its level tear holes into the heap.
 const OWN_PAGES_VARIABLE: &str = "MALLOC_MMAP_THRESHOLD_";
-const OWN_PAGES_BYTES: &str = "4194304";
+const OWN_PAGES_BYTES: &str = "1048576";
 /// From so many free bytes at the end of the heap on these are. Once the other is given this stays at 128 KiB, and pages that
 /// are wanted again at once go and come a hundred times in one push.
 const KEPT_PAGES_VARIABLE: &str = "MALLOC_TRIM_THRESHOLD_";

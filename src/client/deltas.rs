@@ -2,7 +2,7 @@
 
 use super::choose::Leaning;
 use super::learn::Seen;
-use super::prefix::{Copied, Known, Recoder, Settled};
+use super::prefix::{Copied, Known, Recoding, Settled};
 use super::shadow::{Shadow, ShadowBasis};
 use crate::delta::groups::GroupTree;
 use crate::delta::index::Indexer;
@@ -20,9 +20,9 @@ use crate::server::holdings::Holdings;
 use std::cell::Cell;
 use std::io;
 use std::ops::{ControlFlow, Range};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc::UnboundedSender;
 
 /// What a delta's thread tells.
@@ -269,24 +269,28 @@ impl DeltaThread {
         };
         let may_lean = self.of.shadow.is_some();
         let copied = against.bases.first().filter(|_| may_lean).map(|basis| (basis.index, basis.size));
-        let mut read_basis;
+        let read_basis;
         let (basis, known) = match (held, copied) {
-            (Some((index, mut held)), _) => {
+            (Some((index, held)), _) => {
                 let basis = (index, held.size());
-                read_basis = move |range| held.read(range);
-                (basis, Known::Held(&mut read_basis))
+                let held = Mutex::new(held);
+                read_basis = move |range| held.lock().unwrap_or_else(PoisonError::into_inner).read(range);
+                (basis, Known::Held(&read_basis))
             }
             (None, Some(basis)) => (basis, Known::Copied(Copied::new(basis.0))),
             (None, None) => return sieve(target, against, start, &mut send),
         };
         let is_slow = || self.of.traffic.is_slow();
-        let mut recoder = Recoder::new(known, basis, target.content, target.size, &is_slow);
-        let stats = sieve(target, against, start, &mut |at, ops| recoder.take(at, ops, &mut send))?;
-        if recoder.finish(&mut send).is_break() {
-            return Err(DeltaError::Stopped { at: target.size });
-        }
-        self.tell(DeltaNews::Settled(recoder.settled()));
-        Ok(stats)
+        let (content, size) = (target.content, target.size);
+        let recoding = Recoding { known, basis, target: content, target_size: size, is_worth: &is_slow };
+        recoding.run(|recoder| {
+            let stats = sieve(target, against, start, &mut |at, ops| recoder.take(at, ops, &mut send))?;
+            if recoder.finish(&mut send).is_break() {
+                return Err(DeltaError::Stopped { at: size });
+            }
+            self.tell(DeltaNews::Settled(recoder.settled()));
+            Ok(stats)
+        })
     }
 
     /// The file, or a snapshot of it: the one that the scan read, or one made now if a newer version must not

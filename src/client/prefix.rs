@@ -5,20 +5,23 @@
 //! Sits between the sieve and the frames that are sent. What it reads of the target a second time is not
 //! compared again: the content hash decides, and a wrong byte costs a round of repair.
 
+mod attempt;
 mod copied;
 mod cost;
 mod places;
+mod turns;
 
+use self::attempt::Attempt;
 pub use self::copied::Copied;
-use self::copied::read_exact;
 use self::cost::{Cost, carried};
 use self::places::Places;
+use self::turns::{Done, Turns};
 use crate::delta::ops::Op;
 use crate::delta::sieve::ReadAt;
 use crate::model::limits::{DELTA_AIM_BYTES, KIB, MIB, OPS};
-use crate::net::squeeze::{Presser, Tables, squeeze_over};
+use crate::net::squeeze::Tables;
 use std::ops::{ControlFlow, Range};
-use std::sync::{Mutex, PoisonError};
+use std::thread::{self, Scope};
 
 /// How stretches are cut, and how far around its place the basis is taken for one.
 struct Bounds {
@@ -41,27 +44,16 @@ const COPIED: Bounds = Bounds {
     margin: 256 * KIB as u64,
     tables: Tables::Narrow,
 };
-/// Stretches up to here have little around them to look at.
-const SHORT_BYTES: u64 = 256 * KIB as u64;
-/// What the basis holds around the place that corresponds: little for a short stretch.
-const MARGIN_SHORT: u64 = 64 * KIB as u64;
 /// Copies shorter than this may stand anywhere, and say nothing of the place.
 const ANCHOR_BYTES: u64 = 256;
-/// A stretch whose frame is too long is halved, down to this.
-const HALVED_BYTES: u64 = 256 * KIB as u64;
-/// What a frame over a prefix costs beside its bytes.
-const PREFIX_COST: usize = 18;
 /// Stretches that are passed over after frames did not pay, at most.
 const PASS_OVER: u32 = 16;
-
-/// One compressor at a time in this process: see `PREFIX_SQUEEZER_BYTES`.
-static ONE: Mutex<()> = Mutex::new(());
 
 /// Takes frames of ops and gives frames of ops that make the same.
 pub type Emit<'e> = dyn FnMut(u64, Vec<Op>) -> ControlFlow<()> + 'e;
 
 /// Bytes of a range of the basis, as far as this side holds it.
-pub type ReadBasis<'r> = dyn FnMut(Range<u64>) -> Option<Vec<u8>> + 'r;
+pub type ReadBasis<'r> = dyn Fn(Range<u64>) -> Option<Vec<u8>> + Sync + 'r;
 
 /// What frames over prefixes settled, in bytes of the target and on the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,23 +63,44 @@ pub struct Settled {
 }
 
 /// Where this side has the bytes of the basis from.
+#[derive(Clone)]
 pub enum Known<'r> {
     /// The shadow, any range of them.
-    Held(&'r mut ReadBasis<'r>),
+    Held(&'r ReadBasis<'r>),
     /// The target, where it copies them.
     Copied(Copied),
 }
 
-/// The stretch that is being gathered, and the frame that is being filled.
-pub struct Recoder<'r> {
-    known: Known<'r>,
-    bounds: &'static Bounds,
+/// What is recoded, against which basis.
+pub struct Recoding<'r> {
+    pub known: Known<'r>,
     /// Its number among the bases of the transfer, and its size.
-    basis: (u32, u64),
-    target: &'r dyn ReadAt,
-    target_size: u64,
+    pub basis: (u32, u64),
+    pub target: &'r dyn ReadAt,
+    pub target_size: u64,
     /// Whether bytes are dear now.
-    is_worth: &'r dyn Fn() -> bool,
+    pub is_worth: &'r dyn Fn() -> bool,
+}
+
+impl<'r> Recoding<'r> {
+    /// Lets `work` hand over the frames of the sieve, while another core may work on those before.
+    pub fn run<R>(self, work: impl FnOnce(&mut Recoder) -> R) -> R {
+        let turns = Turns::default();
+        thread::scope(|scope| {
+            let result = work(&mut Recoder::new(self, &turns, scope));
+            // Of a delta that was stopped nothing more is wanted.
+            turns.clear();
+            result
+        })
+    }
+}
+
+/// The stretch that is being gathered, those that wait for their turn, and the frame that is being filled.
+pub struct Recoder<'scope, 'env, 'r> {
+    of: Recoding<'r>,
+    turns: &'scope Turns<'r>,
+    scope: &'scope Scope<'scope, 'env>,
+    bounds: &'static Bounds,
     cost: Cost,
     stretch: Vec<Op>,
     stretch_at: u64,
@@ -103,25 +116,17 @@ pub struct Recoder<'r> {
     settled: Settled,
 }
 
-impl<'r> Recoder<'r> {
-    pub fn new(
-        known: Known<'r>,
-        basis: (u32, u64),
-        target: &'r dyn ReadAt,
-        target_size: u64,
-        is_worth: &'r dyn Fn() -> bool,
-    ) -> Self {
-        let (bounds, cost) = match known {
-            Known::Held(_) => (&HELD, Cost::Alone(Presser::default())),
+impl<'scope, 'env, 'r> Recoder<'scope, 'env, 'r> {
+    fn new(of: Recoding<'r>, turns: &'scope Turns<'r>, scope: &'scope Scope<'scope, 'env>) -> Self {
+        let (bounds, cost) = match of.known {
+            Known::Held(_) => (&HELD, Cost::Alone),
             Known::Copied(_) => (&COPIED, Cost::After(Vec::new())),
         };
         Self {
-            known,
+            of,
+            turns,
+            scope,
             bounds,
-            basis,
-            target,
-            target_size,
-            is_worth,
             cost,
             stretch: Vec::new(),
             stretch_at: 0,
@@ -145,7 +150,7 @@ impl<'r> Recoder<'r> {
         let mut at = at;
         for op in ops {
             let len = op.target_len();
-            if let Known::Copied(copied) = &mut self.known {
+            if let Known::Copied(copied) = &mut self.of.known {
                 copied.note(&op, at);
             }
             let is_bare = matches!(op, Op::Same { .. } | Op::Copy { .. } | Op::Zeros { .. });
@@ -156,7 +161,8 @@ impl<'r> Recoder<'r> {
                 let next = self.anchors(&op, at).map(|anchors| anchors[0]);
                 self.end_stretch(next, emit)?;
                 self.before = self.anchors(&op, at).map(|anchors| anchors[1]).or(self.before);
-                self.put(at, op, emit)?;
+                self.turns.put(at, vec![op]);
+                self.give(false, emit)?;
             } else {
                 if self.stretch_len + len > self.bounds.stretch {
                     self.end_stretch(self.anchors(&op, at).map(|anchors| anchors[0]), emit)?;
@@ -175,20 +181,63 @@ impl<'r> Recoder<'r> {
     /// Gives away what there is.
     pub fn finish(&mut self, emit: &mut Emit) -> ControlFlow<()> {
         self.end_stretch(None, emit)?;
+        self.give(true, emit)?;
         self.flush(emit)
     }
 
     fn end_stretch(&mut self, next: Option<(u64, u64)>, emit: &mut Emit) -> ControlFlow<()> {
         let ops = std::mem::take(&mut self.stretch);
+        if ops.is_empty() {
+            return ControlFlow::Continue(());
+        }
         let (at, len) = (self.stretch_at, std::mem::take(&mut self.stretch_len));
         let places = self.places(&ops, at, next);
-        let shorter = self.shorter(&ops, at..at + len, &places);
         self.before = places.last().or(self.before);
-        let mut at = at;
-        for op in shorter.unwrap_or(ops) {
-            let len = op.target_len();
-            self.put(at, op, emit)?;
-            at += len;
+        let bytes = carried(&ops);
+        if self.is_tried(ops.len(), bytes.len(), len) {
+            let Recoding { known, basis, target, .. } = &self.of;
+            let attempt = Attempt {
+                at,
+                len,
+                ops,
+                bytes: bytes.clone(),
+                cost: self.cost.clone(),
+                places,
+                known: known.clone(),
+                basis: basis.0,
+                target: *target,
+                bounds: self.bounds,
+            };
+            self.turns.put_attempt(attempt, self.scope);
+        } else {
+            self.turns.put(at, ops);
+        }
+        self.cost.remember(&bytes);
+        self.give(false, emit)
+    }
+
+    /// Whether a stretch of so many ops, which carry so many bytes, is worth an attempt.
+    fn is_tried(&mut self, n_ops: usize, n_bytes: usize, len: u64) -> bool {
+        if !(self.of.is_worth)() || self.cost.is_cheap(n_ops, n_bytes, len) {
+            return false;
+        }
+        let is_passed_over = self.n_passed_over > 0;
+        self.n_passed_over -= u32::from(is_passed_over);
+        !is_passed_over
+    }
+
+    /// Gives away the stretches whose turn it is.
+    fn give(&mut self, at_end: bool, emit: &mut Emit) -> ControlFlow<()> {
+        while let Some(Done { mut at, ops, tried }) = self.turns.next(at_end) {
+            let frames = tried.and_then(|frames| {
+                self.count(ops.iter().map(Op::target_len).sum(), frames.as_deref());
+                frames
+            });
+            for op in frames.unwrap_or(ops) {
+                let len = op.target_len();
+                self.put(at, op, emit)?;
+                at += len;
+            }
         }
         ControlFlow::Continue(())
     }
@@ -203,7 +252,7 @@ impl<'r> Recoder<'r> {
             }
             _ => return None,
         };
-        (of == self.basis.0).then_some([(at, from), (at + len, from + from_len)])
+        (of == self.of.basis.0).then_some([(at, from), (at + len, from + from_len)])
     }
 
     fn places(&self, ops: &[Op], at: u64, next: Option<(u64, u64)>) -> Places {
@@ -214,45 +263,7 @@ impl<'r> Recoder<'r> {
             at += op.target_len();
         }
         found.extend(next);
-        Places { anchors: found, target_size: self.target_size, basis_size: self.basis.1 }
-    }
-
-    /// Frames over prefixes that make the same as these ops, if they are shorter on the wire.
-    fn shorter(&mut self, ops: &[Op], range: Range<u64>, places: &Places) -> Option<Vec<Op>> {
-        if !(self.is_worth)() {
-            return None;
-        }
-        let len = range.end - range.start;
-        let bytes = carried(ops);
-        let frames = match self.cost.is_cheap(ops.len(), bytes.len(), len) {
-            true => None,
-            false if self.n_passed_over > 0 => {
-                self.n_passed_over -= 1;
-                None
-            }
-            false => {
-                let frames = self.tried(ops, &bytes, range, places);
-                self.count(len, frames.as_deref());
-                frames
-            }
-        };
-        self.cost.remember(&bytes);
-        frames
-    }
-
-    fn tried(&mut self, ops: &[Op], bytes: &[u8], range: Range<u64>, places: &Places) -> Option<Vec<Op>> {
-        let cost = self.cost.of(ops.len(), bytes)?;
-        let literal: u64 =
-            ops.iter().map(|op| if let Op::Literal(bytes) = op { bytes.len() as u64 } else { 0 }).sum();
-        let len = range.end - range.start;
-        let margin = match places.is_empty() || literal * 2 > len {
-            false if len < SHORT_BYTES => MARGIN_SHORT,
-            true if len < SHORT_BYTES && !places.is_empty() => 2 * MARGIN_SHORT,
-            _ => self.bounds.margin,
-        };
-        let frames = self.frames(range, margin, places)?;
-        let wire = frames.iter().map(|op| op.wire_bytes() + PREFIX_COST).sum::<usize>();
-        (wire < cost).then_some(frames)
+        Places { anchors: found, target_size: self.of.target_size, basis_size: self.of.basis.1 }
     }
 
     /// Counts what came of a stretch.
@@ -266,52 +277,6 @@ impl<'r> Recoder<'r> {
             None => {
                 self.n_passed_over = (1 << self.n_vain).min(PASS_OVER) - 1;
                 self.n_vain = (self.n_vain + 1).min(8);
-            }
-        }
-    }
-
-    fn frames(&mut self, range: Range<u64>, margin: u64, places: &Places) -> Option<Vec<Op>> {
-        let len = (range.end - range.start) as usize;
-        let mut target = vec![0; len];
-        read_exact(self.target, &mut target, range.start)?;
-        if let Some(frame) = self.frame(places.range(&range, margin), &target)? {
-            return Some(vec![frame]);
-        }
-        drop(target);
-        if len as u64 <= HALVED_BYTES {
-            return None;
-        }
-        let middle = range.start + (range.end - range.start) / 2;
-        let mut frames = self.frames(range.start..middle, margin, places)?;
-        frames.extend(self.frames(middle..range.end, margin, places)?);
-        Some(frames)
-    }
-
-    /// A frame over what is known of a range of the basis: none when nothing is, or when it would not make the target
-    /// for sure, and none inside when it would not fit into an op.
-    fn frame(&mut self, basis: Range<u64>, target: &[u8]) -> Option<Option<Op>> {
-        let op = |offset, len: usize, frame| Op::Prefix {
-            basis: self.basis.0,
-            offset,
-            len: len as u32,
-            target_len: target.len() as u32,
-            frame,
-        };
-        match &mut self.known {
-            Known::Held(read_basis) => {
-                let start = basis.start;
-                let prefix = read_basis(basis)?;
-                let frame = squeeze_alone(&prefix, target, self.bounds.tables);
-                Some(frame.map(|frame| op(start, prefix.len(), frame)))
-            }
-            Known::Copied(copied) => {
-                let mut pieced = copied.range(&basis, self.target)?;
-                pieced.fill_unlike(target);
-                let Some(frame) = squeeze_alone(&pieced.bytes, target, self.bounds.tables) else {
-                    return Some(None);
-                };
-                let is_sure = pieced.makes(&frame, target);
-                is_sure.then(|| Some(op(pieced.offset, pieced.bytes.len(), frame)))
             }
         }
     }
@@ -337,12 +302,6 @@ impl<'r> Recoder<'r> {
             ops => emit(self.frame_at, ops),
         }
     }
-}
-
-/// A frame over a prefix, made when no other is.
-fn squeeze_alone(prefix: &[u8], target: &[u8], tables: Tables) -> Option<Vec<u8>> {
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    squeeze_over(prefix, target, tables)
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@ use crate::delta::groups::GroupTree;
 use crate::delta::rebuild::{Bases, Sink, rebuild};
 use crate::delta::sieve::{Against, KnownBasis, Target, sieve};
 use crate::model::ContentHash;
-use crate::net::squeeze::expand_over;
+use crate::net::squeeze::{expand_over, squeeze_over};
 use proptest::prelude::*;
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn noise(n_bytes: usize, seed: u64) -> Vec<u8> {
     let mut bytes = vec![0; n_bytes];
@@ -52,7 +53,7 @@ impl Sink for Made {
 fn recoded(
     basis: &[u8],
     target: &[u8],
-    read_basis: &mut ReadBasis,
+    read_basis: &ReadBasis,
     reread: &[u8],
     is_worth: bool,
 ) -> (Vec<(u64, Vec<Op>)>, Settled) {
@@ -86,12 +87,19 @@ fn recoded_over<'r>(
         sent.push((at, ops));
         ControlFlow::Continue(())
     };
-    let basis_size = basis.len() as u64;
-    let mut recoder = Recoder::new(known, (0, basis_size), reread, target.len() as u64, is_worth);
+    let of = Recoding {
+        known,
+        basis: (0, basis.len() as u64),
+        target: reread,
+        target_size: target.len() as u64,
+        is_worth,
+    };
     let against = Against { bases: std::slice::from_ref(&offered_basis), ..Against::default() };
-    sieve(offered, against, 0, &mut |at, ops| recoder.take(at, ops, &mut send)).expect("a delta");
-    assert!(recoder.finish(&mut send).is_continue());
-    let settled = recoder.settled();
+    let settled = of.run(|recoder| {
+        sieve(offered, against, 0, &mut |at, ops| recoder.take(at, ops, &mut send)).expect("a delta");
+        assert!(recoder.finish(&mut send).is_continue());
+        recoder.settled()
+    });
     (sent, settled)
 }
 
@@ -119,7 +127,7 @@ fn n_prefixes(frames: &[(u64, Vec<Op>)]) -> usize {
     frames.iter().flat_map(|(_, ops)| ops).filter(|op| matches!(op, Op::Prefix { .. })).count()
 }
 
-fn whole(basis: &[u8]) -> impl FnMut(Range<u64>) -> Option<Vec<u8>> {
+fn whole(basis: &[u8]) -> impl Fn(Range<u64>) -> Option<Vec<u8>> {
     |range| Some(basis[range.start as usize..range.end as usize].to_vec())
 }
 
@@ -139,8 +147,8 @@ fn edited(basis: &[u8]) -> Vec<u8> {
 fn many_small_edits_cost_a_few_bytes_each() {
     let basis = noise(5 << 20, 1);
     let target = edited(&basis);
-    let (plain, _) = recoded(&basis, &target, &mut whole(&basis), &target, false);
-    let (frames, settled) = recoded(&basis, &target, &mut whole(&basis), &target, true);
+    let (plain, _) = recoded(&basis, &target, &whole(&basis), &target, false);
+    let (frames, settled) = recoded(&basis, &target, &whole(&basis), &target, true);
     assert!(made_of(&basis, &frames) == target);
     assert!(made_of(&basis, &plain) == target);
     assert_eq!(n_prefixes(&plain), 0, "bytes are not dear");
@@ -157,7 +165,7 @@ fn a_page_that_changed_a_little_is_looked_up_in_its_own_place() {
     for at in (0..64).map(|index| 2_000_000 + index * 61) {
         target[at] ^= 0x55;
     }
-    let (frames, _) = recoded(&basis, &target, &mut whole(&basis), &target, true);
+    let (frames, _) = recoded(&basis, &target, &whole(&basis), &target, true);
     assert!(made_of(&basis, &frames) == target);
     assert!(wire_bytes(&frames) < 700, "{} bytes", wire_bytes(&frames));
 }
@@ -166,12 +174,12 @@ fn a_page_that_changed_a_little_is_looked_up_in_its_own_place() {
 fn what_the_shadow_has_lost_travels_as_ops() {
     let basis = noise(5 << 20, 3);
     let target = edited(&basis);
-    let mut n_asked = 0;
-    let mut lossy = |range: Range<u64>| {
-        n_asked += 1;
-        (n_asked % 2 == 0).then(|| basis[range.start as usize..range.end as usize].to_vec())
+    let n_asked = AtomicUsize::new(0);
+    let lossy = |range: Range<u64>| {
+        (n_asked.fetch_add(1, Ordering::Relaxed) % 2 == 1)
+            .then(|| basis[range.start as usize..range.end as usize].to_vec())
     };
-    let (frames, settled) = recoded(&basis, &target, &mut lossy, &target, true);
+    let (frames, settled) = recoded(&basis, &target, &lossy, &target, true);
     assert!(made_of(&basis, &frames) == target);
     assert!(settled.target > 0 && settled.target < 5 << 20, "{settled:?}");
 }
@@ -180,7 +188,7 @@ fn what_the_shadow_has_lost_travels_as_ops() {
 fn a_file_cut_short_while_it_is_read_again_travels_as_ops() {
     let basis = noise(1 << 20, 4);
     let target = edited(&basis);
-    let (frames, settled) = recoded(&basis, &target, &mut whole(&basis), &target[..1_000], true);
+    let (frames, settled) = recoded(&basis, &target, &whole(&basis), &target[..1_000], true);
     assert!(made_of(&basis, &frames) == target);
     assert_eq!(settled, Settled::default());
 }
@@ -188,14 +196,15 @@ fn a_file_cut_short_while_it_is_read_again_travels_as_ops() {
 #[test]
 fn unrelated_content_is_not_tried_window_by_window() {
     let (basis, target) = (noise(16 << 20, 5), noise(64 << 20, 6));
-    let mut n_asked = 0;
-    let mut counted = |range: Range<u64>| {
-        n_asked += 1;
+    let n_asked = AtomicUsize::new(0);
+    let counted = |range: Range<u64>| {
+        n_asked.fetch_add(1, Ordering::Relaxed);
         Some(basis[range.start as usize..range.end as usize].to_vec())
     };
-    let (frames, settled) = recoded(&basis, &target, &mut counted, &target, true);
+    let (frames, settled) = recoded(&basis, &target, &counted, &target, true);
     assert!(made_of(&basis, &frames) == target);
     assert_eq!(settled, Settled::default());
+    let n_asked = n_asked.into_inner();
     assert!(n_asked <= 40, "{n_asked} times for 32 windows");
 }
 
@@ -229,7 +238,7 @@ fn rewritten(basis: &[u8]) -> Vec<u8> {
 fn where_only_copies_are_known_literals_lean_on_them() {
     let basis = noise(1 << 20, 7);
     let target = rewritten(&basis);
-    let never = &mut |_: Range<u64>| panic!("no shadow is asked");
+    let never = &|_: Range<u64>| panic!("no shadow is asked");
     let (plain, _) = recoded(&basis, &target, never, &target, false);
     let (frames, settled) = recoded_by_copies(&basis, &target);
     assert!(made_of(&basis, &frames) == target);
@@ -309,7 +318,7 @@ proptest! {
             let end = (at + cut).min(target.len());
             target.splice(at..end, noise(put, seed ^ number as u64));
         }
-        let (frames, _) = recoded(&basis, &target, &mut whole(&basis), &target, true);
+        let (frames, _) = recoded(&basis, &target, &whole(&basis), &target, true);
         prop_assert!(made_of(&basis, &frames) == target);
     }
 

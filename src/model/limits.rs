@@ -64,9 +64,10 @@ pub const SQUEEZE_WINDOW_LOG: u32 = 23;
 /// Window of a frame over a prefix: covers the largest prefix and target together.
 pub const PREFIX_WINDOW_LOG: u32 = 24;
 /// Memory of the compressor of one direction, window and buffers in it: what zstd's level 17 takes.
-pub const SQUEEZER_BYTES: usize = 64 * MIB;
-/// Memory of the compressor of one `Prefix` op: two tables and buffers. One works at a time.
+pub const SQUEEZER_BYTES: usize = 32 * MIB;
+/// Memory of the compressor of one `Prefix` op: two tables and buffers; and how many work at a time.
 pub const PREFIX_SQUEEZER_BYTES: usize = 18 * MIB;
+pub const PREFIX_SQUEEZERS: usize = 2;
 
 /// Smallest and largest block of a block signature. A signature in smaller ones would be an eighth of the content and
 /// more; 65,521 is the largest prime below 2^16: powers of two weaken the rolling hash of `fast_rsync`.
@@ -299,8 +300,7 @@ const _: () = {
     assert!(SPACE_LOOK_MS < SPACE_LOOK_MS_MAX);
     assert!(GREETINGS_OF_ONE < GREETINGS);
     assert!(GREETING_BYTES < FRAME_BYTES);
-    // A sender's compressors, the prefix and target of one frame, and what the peer's stream is expanded from.
-    assert!(
-        SQUEEZER_BYTES + PREFIX_SQUEEZER_BYTES + PREFIX_BYTES + PREFIX_TARGET_BYTES + 8 * MIB <= 116 * MIB
-    );
+    // A sender's compressors, with the prefix and target of each frame, and what the peer's stream is expanded from.
+    const PREFIX_WORK: usize = PREFIX_SQUEEZER_BYTES + PREFIX_BYTES + PREFIX_TARGET_BYTES;
+    assert!(SQUEEZER_BYTES + PREFIX_SQUEEZERS * PREFIX_WORK + 8 * MIB <= 116 * MIB);
 };

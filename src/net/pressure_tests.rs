@@ -127,7 +127,10 @@ fn one_wait_for_many_pieces_does_not_make_a_link_look_thin() {
             }
             pressure.judge();
             let measured = pressure.rate().unwrap_or(RATE as u64) as f64 / RATE;
-            assert!(measured > 0.7, "at {work_ns} ns a byte piece {number} made it {measured:.2} of what it is");
+            assert!(
+                measured > 0.7,
+                "at {work_ns} ns a byte piece {number} made it {measured:.2} of what it is"
+            );
         }
     }
 }

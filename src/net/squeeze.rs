@@ -201,7 +201,7 @@ pub enum Tables {
 ///
 /// `None` when the frame would not fit into an op (240 KiB): halve the target, or send it as a
 /// literal. Takes up to 0.2 s and [`PREFIX_SQUEEZER_BYTES`] for the largest sizes: call it off the reactor,
-/// one at a time.
+/// few at a time.
 ///
 /// # Panics
 /// When prefix or target are larger than an op allows (8 MiB, 2 MiB).

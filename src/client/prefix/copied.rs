@@ -14,6 +14,7 @@ use std::ops::Range;
 const COPIES: usize = 8 * 1024;
 
 /// The latest copies of one basis, in order of the target; what joins in both is one.
+#[derive(Clone)]
 pub struct Copied {
     basis: u32,
     copies: VecDeque<KnownCopy>,

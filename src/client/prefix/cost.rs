@@ -1,9 +1,8 @@
 //! What the ops of a stretch cost on the wire, about: their bytes as the stream of the connection squeezes them.
 
-use super::squeeze_alone;
 use crate::delta::ops::Op;
 use crate::model::limits::KIB;
-use crate::net::squeeze::{Presser, Tables};
+use crate::net::squeeze::{Presser, Tables, squeeze_over};
 
 /// What an op costs beside its bytes.
 pub(super) const OP_COST: usize = 6;
@@ -20,9 +19,10 @@ const HISTORY_BYTES: usize = 128 * KIB;
 const STREAM_GAIN: usize = 32;
 
 /// Judges stretches in their order.
+#[derive(Clone)]
 pub(super) enum Cost {
     /// Coarsely, each alone: frames over what the shadow holds are much shorter, or not at all.
-    Alone(Presser),
+    Alone,
     /// After the latest bytes of ops: frames over copies win by little.
     After(Vec<u8>),
 }
@@ -31,18 +31,18 @@ impl Cost {
     /// Whether there is little to win, whatever is found.
     pub(super) fn is_cheap(&self, n_ops: usize, n_bytes: usize, target_len: u64) -> bool {
         match self {
-            Cost::Alone(_) => n_bytes + n_ops * OP_COST < CHEAP_BYTES,
+            Cost::Alone => n_bytes + n_ops * OP_COST < CHEAP_BYTES,
             Cost::After(_) => (n_bytes as u64) < FEW_BYTES.max(target_len / FEW_SHARE),
         }
     }
 
     /// What so many ops cost that carry these bytes. None: more than a frame holds.
-    pub(super) fn of(&mut self, n_ops: usize, bytes: &[u8]) -> Option<usize> {
+    pub(super) fn of(&self, n_ops: usize, bytes: &[u8]) -> Option<usize> {
         let squeezed = match self {
             _ if bytes.is_empty() => 0,
-            Cost::Alone(presser) => presser.squeeze(bytes, STREAM_LEVEL).len(),
+            Cost::Alone => Presser::default().squeeze(bytes, STREAM_LEVEL).len(),
             Cost::After(history) => {
-                let n_bytes = squeeze_alone(history, bytes, Tables::Narrow)?.len();
+                let n_bytes = squeeze_over(history, bytes, Tables::Narrow)?.len();
                 n_bytes - n_bytes / STREAM_GAIN
             }
         };
