@@ -14,6 +14,7 @@ pub enum Effort {
     None,
     Least,
     Usual,
+    Extra,
     More,
     Much,
     Great,
@@ -21,8 +22,16 @@ pub enum Effort {
 }
 
 impl Effort {
-    const ALL: [Effort; 7] =
-        [Effort::None, Effort::Least, Effort::Usual, Effort::More, Effort::Much, Effort::Great, Effort::Most];
+    const ALL: [Effort; 8] = [
+        Effort::None,
+        Effort::Least,
+        Effort::Usual,
+        Effort::Extra,
+        Effort::More,
+        Effort::Much,
+        Effort::Great,
+        Effort::Most,
+    ];
 
     /// zstd's level; none where nothing is squeezed.
     pub(super) fn level(self) -> Option<i32> {
@@ -30,6 +39,7 @@ impl Effort {
             Effort::None => None,
             Effort::Least => Some(1),
             Effort::Usual => Some(3),
+            Effort::Extra => Some(6),
             Effort::More => Some(9),
             Effort::Much => Some(13),
             Effort::Great => Some(14),
@@ -50,6 +60,7 @@ impl Effort {
             Effort::None => 0.0,
             Effort::Least => 0.7,
             Effort::Usual => 1.0,
+            Effort::Extra => 2.5,
             Effort::More => 5.0,
             Effort::Much => 24.0,
             Effort::Great => 36.0,
@@ -91,6 +102,10 @@ const GUESS_FACTOR: f64 = 2.0;
 const MEAN_S: f64 = 2.0;
 /// What the last stretch counts for in what squeezing is taken to cost.
 const NEW_WORK_SHARE: f64 = 0.25;
+/// A writer that has had nothing to send for more of the time than this has time for the usual effort, whatever the link.
+const OFTEN_IDLE_SHARE: f64 = 0.5;
+/// What each stretch leaves of the times before it, of which that is a share: nothing to send comes in long pieces.
+const KEPT_TIME: f64 = 0.95;
 /// An effort that was chosen is kept up to so much more: the measures waver, and a change forgets.
 const KEPT_SHARE: f64 = 1.3;
 /// A link faster than this, in bytes a second, is not slowed down for any byte.
@@ -108,9 +123,10 @@ struct Stretch {
     squeezed: u64,
     shrunk: u64,
     wire: u64,
-    /// How long the writer waited for the link, and how long squeezing lasted.
+    /// How long the writer waited for the link, how long squeezing lasted, and how long there was nothing to send.
     waited: Duration,
     lasted: Duration,
+    idle: Duration,
     /// What went from one wait to another.
     flow: Flow,
 }
@@ -155,6 +171,9 @@ pub(super) struct Pressure {
     /// Seconds that the usual effort takes for a byte.
     work_s: f64,
     share: f64,
+    /// Seconds in which there was something to send, and in which there was nothing, the later the more they count.
+    busy_s: f64,
+    idle_s: f64,
 }
 
 impl Pressure {
@@ -177,6 +196,8 @@ impl Pressure {
             rate_s: 0.0,
             work_s: USUAL_WORK_S,
             share: USUAL_SHARE,
+            busy_s: 0.0,
+            idle_s: 0.0,
         }
     }
 
@@ -225,6 +246,11 @@ impl Pressure {
         }
     }
 
+    /// There was nothing to send for so long.
+    pub(super) fn idled(&mut self, idle: Duration) {
+        self.stretch.idle += idle;
+    }
+
     /// Nothing is left to send for now.
     pub(super) fn rests(&mut self) {
         self.since_full = None;
@@ -238,6 +264,8 @@ impl Pressure {
         }
         let stretch = std::mem::take(&mut self.stretch);
         self.learn_link(&stretch);
+        self.busy_s = self.busy_s * KEPT_TIME + stretch.busy();
+        self.idle_s = self.idle_s * KEPT_TIME + stretch.idle.as_secs_f64();
         if !is_short && stretch.squeezed * 2 > stretch.plain && self.effort != Effort::None {
             let work_s = stretch.lasted.as_secs_f64() / stretch.squeezed as f64 / self.effort.work();
             self.work_s += (work_s - self.work_s) * NEW_WORK_SHARE;
@@ -317,15 +345,18 @@ impl Pressure {
         if self.rate <= 0.0 {
             return self.effort;
         }
+        let is_often_idle = self.idle_s > OFTEN_IDLE_SHARE * (self.idle_s + self.busy_s);
+        let least = if is_often_idle { Effort::Usual } else { Effort::None };
         if self.rate > FAST_RATE {
-            return Effort::None;
+            return least;
         }
         let most_s = self.share / self.rate;
         let fits = |effort: &&Effort| {
             let kept = if **effort == self.effort { KEPT_SHARE } else { 1.0 };
             self.work_s * effort.work() <= most_s * kept
         };
-        let fit = *Effort::ALL.iter().rev().find(fits).unwrap_or(&Effort::None).max(&Effort::Least);
+        let fit =
+            *Effort::ALL.iter().rev().find(fits).unwrap_or(&Effort::None).max(&Effort::Least.max(least));
         if self.is_near { fit.min(Effort::Usual) } else { fit }
     }
 }

@@ -186,6 +186,37 @@ fn a_link_between_gets_what_it_outlasts() {
 }
 
 #[test]
+fn a_link_of_100_mbit_s_is_worth_more_than_the_usual() {
+    let efforts = efforts(12e6, 7.0, 200);
+    assert!(efforts[80..].iter().all(|effort| *effort == Effort::Extra), "{efforts:?}");
+}
+
+// A receiver that made 20,000 small files was slower than its link of 100 Mbit/s. Nothing was waited for but the next file,
+// the link looked ever faster, and the least effort sent 5 % more bytes in the same time.
+#[test]
+fn a_writer_that_is_mostly_idle_has_time_for_the_usual_effort() {
+    let efforts_with = |idle_ms: u64| {
+        let mut pressure = Pressure::new(Effort::Usual, false);
+        let mut efforts = Vec::new();
+        for number in 0..400 {
+            let plain = 1 << 20;
+            let work_s = f64::from(plain) * 7e-9 * pressure.effort().work();
+            if number % 10 == 0 {
+                pressure.idled(Duration::from_millis(10 * idle_ms));
+            }
+            pressure.took(plain as usize);
+            pressure.squeezed(plain as usize, 1 << 18, Duration::from_secs_f64(work_s));
+            pressure.sent(1 << 18, Duration::from_micros(20));
+            pressure.judge();
+            efforts.push(pressure.effort());
+        }
+        efforts
+    };
+    assert!(efforts_with(60).iter().all(|effort| *effort >= Effort::Usual));
+    assert_eq!(efforts_with(0).last(), Some(&Effort::None), "it is the processor that holds this one up");
+}
+
+#[test]
 fn a_slow_processor_gets_less_work() {
     let efforts = efforts(1.2e6, 30.0, 200);
     assert_eq!(efforts.last(), Some(&Effort::More), "{efforts:?}");
