@@ -184,6 +184,21 @@ fn what_the_shadow_has_lost_travels_as_ops() {
     assert!(settled.target > 0 && settled.target < 5 << 20, "{settled:?}");
 }
 
+/// Some stretches become frames and some do not, so that others are passed over.
+#[test]
+fn the_same_is_sent_however_the_cores_take_turns() {
+    let basis = noise(12 << 20, 16);
+    let mut target = edited(&basis);
+    target[..5 << 20].copy_from_slice(&noise(5 << 20, 17));
+    target[7 << 20..9 << 20].copy_from_slice(&noise(2 << 20, 18));
+    let (first, settled) = recoded(&basis, &target, &whole(&basis), &target, true);
+    assert!(made_of(&basis, &first) == target);
+    assert!(n_prefixes(&first) > 1 && settled.target < 4 << 20, "{settled:?}");
+    for _ in 0..4 {
+        assert!(recoded(&basis, &target, &whole(&basis), &target, true).0 == first);
+    }
+}
+
 #[test]
 fn a_file_cut_short_while_it_is_read_again_travels_as_ops() {
     let basis = noise(1 << 20, 4);
