@@ -200,6 +200,20 @@ fn the_same_is_sent_however_the_cores_take_turns() {
 }
 
 #[test]
+fn a_fault_in_an_attempt_lets_its_stretch_travel_as_ops() {
+    let basis = noise(5 << 20, 19);
+    let target = edited(&basis);
+    let n_asked = AtomicUsize::new(0);
+    let faulty = |range: Range<u64>| {
+        assert!(n_asked.fetch_add(1, Ordering::Relaxed) % 2 == 1, "a fault, as the test wants it");
+        whole(&basis)(range)
+    };
+    let (frames, settled) = recoded(&basis, &target, &faulty, &target, true);
+    assert!(made_of(&basis, &frames) == target);
+    assert!(settled.target > 0 && settled.target < 5 << 20, "{settled:?}");
+}
+
+#[test]
 fn a_file_cut_short_while_it_is_read_again_travels_as_ops() {
     let basis = noise(1 << 20, 4);
     let target = edited(&basis);

@@ -9,7 +9,7 @@ use crate::delta::sieve::ReadAt;
 use crate::model::limits::{KIB, PREFIX_SQUEEZERS};
 use crate::net::squeeze::squeeze_over;
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// Stretches up to here have little around them to look at.
 const SHORT_BYTES: u64 = 256 * KIB as u64;
@@ -109,6 +109,10 @@ impl Attempt<'_> {
 
 /// One that is free, or else the first when it is.
 fn one_of(all: &'static [Mutex<()>]) -> MutexGuard<'static, ()> {
-    let free = all.iter().find_map(|one| one.try_lock().ok());
+    let free = all.iter().find_map(|one| match one.try_lock() {
+        Ok(free) => Some(free),
+        Err(TryLockError::Poisoned(free)) => Some(free.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    });
     free.unwrap_or_else(|| all[0].lock().unwrap_or_else(PoisonError::into_inner))
 }

@@ -6,6 +6,7 @@
 use super::attempt::Attempt;
 use crate::delta::ops::Op;
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Scope};
@@ -110,7 +111,8 @@ impl<'r> Turns<'r> {
     fn work<'q>(&'q self, mut queue: MutexGuard<'q, Queue<'r>>) -> Result<(), MutexGuard<'q, Queue<'r>>> {
         let Some((number, attempt)) = queue.begin() else { return Err(queue) };
         drop(queue);
-        let frames = attempt.make();
+        // A fault in it must not let the sieve wait for ever: the stretch travels as its ops.
+        let frames = catch_unwind(AssertUnwindSafe(|| attempt.make())).unwrap_or(None);
         let mut queue = self.lock();
         let place = number.checked_sub(queue.n_taken);
         if let Some(turn) = place.and_then(|place| queue.turns.get_mut(place)) {
