@@ -19,7 +19,7 @@ const OWN_PAGES_BYTES: &str = "1048576";
 /// From so many free bytes at the end of the heap on these are. Once the other is given this stays at 128 KiB, and pages that
 /// are wanted again at once go and come a hundred times in one push.
 const KEPT_PAGES_VARIABLE: &str = "MALLOC_TRIM_THRESHOLD_";
-const KEPT_PAGES_BYTES: &str = "16777216";
+const KEPT_PAGES_BYTES: &str = "8388608";
 
 /// Begins this program again, in this process, where nobody has said how many heaps it is to have.
 ///

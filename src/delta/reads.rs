@@ -14,7 +14,7 @@ use super::groups::{GroupTree, group_value, node_bytes};
 use super::outline::{Class, GROUP, Outline};
 use super::sieve::{DeltaError, ReadAt};
 use crate::model::ContentHash;
-use crate::model::limits::{MIB, TREE_LEVEL, WINDOW_BYTES};
+use crate::model::limits::{KIB, MIB, TREE_LEVEL, WINDOW_BYTES};
 
 /// Bytes of a window at most, beside those around it that help to recognise blocks.
 const READ_BYTES: u64 = 2 * MIB as u64;
@@ -22,6 +22,8 @@ const _: () =
     assert!(READ_BYTES as usize <= WINDOW_BYTES && READ_BYTES.is_multiple_of(node_bytes(TREE_LEVEL)));
 /// Short windows are handed over together, until they are so many bytes.
 const BATCH_BYTES: usize = MIB / 2;
+/// A batch takes room in steps of so many bytes: many small files may be on their way at once.
+const ROOM_STEP_BYTES: usize = 64 * KIB;
 /// So much is read before it is worth a thread.
 const ALONE_BYTES: u64 = MIB as u64;
 
@@ -154,7 +156,7 @@ impl Batch {
     fn room(&mut self, len: usize) -> &mut [u8] {
         let end = self.n_filled + len;
         if self.buffer.len() < end {
-            self.buffer.resize(end.next_multiple_of(BATCH_BYTES), 0);
+            self.buffer.resize(end.next_multiple_of(ROOM_STEP_BYTES), 0);
         }
         &mut self.buffer[self.n_filled..end]
     }
