@@ -116,7 +116,10 @@ impl User {
         if is_root() {
             const NOBODY: u32 = 65_534;
             let copy = self.home.join("strait");
-            std::fs::copy(&self.program, &copy).expect("the program is copied");
+            // By another process: a program that is begun here meanwhile would hold the copy open for writing, and nobody
+            // could run it.
+            let copied = Command::new("cp").args([&self.program, &copy]).status();
+            assert!(copied.is_ok_and(|status| status.success()), "the program is copied");
             for path in [&self.home, &self.home.join("run")] {
                 std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).expect("root may do that");
             }
