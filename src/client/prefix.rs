@@ -15,7 +15,7 @@ use self::attempt::Attempt;
 pub use self::copied::Copied;
 use self::cost::{Cost, carried};
 use self::places::Places;
-use self::turns::{Done, Turns};
+use self::turns::{Done, Outcome, Turns};
 use crate::delta::ops::Op;
 use crate::delta::sieve::ReadAt;
 use crate::model::limits::{DELTA_AIM_BYTES, KIB, MIB, OPS};
@@ -193,6 +193,10 @@ impl<'scope, 'env, 'r> Recoder<'scope, 'env, 'r> {
         let (at, len) = (self.stretch_at, std::mem::take(&mut self.stretch_len));
         let places = self.places(&ops, at, next);
         self.before = places.last().or(self.before);
+        if !(self.of.is_worth)() {
+            self.turns.put(at, ops);
+            return self.give(false, emit);
+        }
         let bytes = carried(&ops);
         if self.is_tried(ops.len(), bytes.len(), len) {
             let Recoding { known, basis, target, .. } = &self.of;
@@ -218,7 +222,7 @@ impl<'scope, 'env, 'r> Recoder<'scope, 'env, 'r> {
 
     /// Whether a stretch of so many ops, which carry so many bytes, is worth an attempt.
     fn is_tried(&mut self, n_ops: usize, n_bytes: usize, len: u64) -> bool {
-        if !(self.of.is_worth)() || self.cost.is_cheap(n_ops, n_bytes, len) {
+        if self.cost.is_cheap(n_ops, n_bytes, len) {
             return false;
         }
         let is_passed_over = self.n_passed_over > 0;
@@ -228,12 +232,10 @@ impl<'scope, 'env, 'r> Recoder<'scope, 'env, 'r> {
 
     /// Gives away the stretches whose turn it is.
     fn give(&mut self, at_end: bool, emit: &mut Emit) -> ControlFlow<()> {
-        while let Some(Done { mut at, ops, tried }) = self.turns.next(at_end) {
-            let frames = tried.and_then(|frames| {
-                self.count(ops.iter().map(Op::target_len).sum(), frames.as_deref());
-                frames
-            });
-            for op in frames.unwrap_or(ops) {
+        while let Some(Done { mut at, ops, outcome }) = self.turns.next(at_end) {
+            self.count(&outcome);
+            let ops = if let Outcome::Shorter(frames) = outcome { frames } else { ops };
+            for op in ops {
                 let len = op.target_len();
                 self.put(at, op, emit)?;
                 at += len;
@@ -266,15 +268,16 @@ impl<'scope, 'env, 'r> Recoder<'scope, 'env, 'r> {
         Places { anchors: found, target_size: self.of.target_size, basis_size: self.of.basis.1 }
     }
 
-    /// Counts what came of a stretch.
-    fn count(&mut self, target_len: u64, frames: Option<&[Op]>) {
-        match frames {
-            Some(frames) => {
+    /// Counts what became of a stretch.
+    fn count(&mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Untried => {}
+            Outcome::Shorter(frames) => {
                 self.n_vain = 0;
-                self.settled.target += target_len;
+                self.settled.target += frames.iter().map(Op::target_len).sum::<u64>();
                 self.settled.wire += frames.iter().map(|op| op.wire_bytes() as u64).sum::<u64>();
             }
-            None => {
+            Outcome::Vain => {
                 self.n_passed_over = (1 << self.n_vain).min(PASS_OVER) - 1;
                 self.n_vain = (self.n_vain + 1).min(8);
             }

@@ -170,18 +170,28 @@ fn a_page_that_changed_a_little_is_looked_up_in_its_own_place() {
     assert!(wire_bytes(&frames) < 700, "{} bytes", wire_bytes(&frames));
 }
 
-#[test]
-fn what_the_shadow_has_lost_travels_as_ops() {
+/// Every second range that is asked for is lost, in one way or another; the others become frames.
+fn every_second_is(lost: impl Fn() -> Option<Vec<u8>> + Sync) {
     let basis = noise(5 << 20, 3);
     let target = edited(&basis);
     let n_asked = AtomicUsize::new(0);
-    let lossy = |range: Range<u64>| {
-        (n_asked.fetch_add(1, Ordering::Relaxed) % 2 == 1)
-            .then(|| basis[range.start as usize..range.end as usize].to_vec())
+    let lossy = |range: Range<u64>| match n_asked.fetch_add(1, Ordering::Relaxed) % 2 {
+        0 => lost(),
+        _ => whole(&basis)(range),
     };
     let (frames, settled) = recoded(&basis, &target, &lossy, &target, true);
     assert!(made_of(&basis, &frames) == target);
     assert!(settled.target > 0 && settled.target < 5 << 20, "{settled:?}");
+}
+
+#[test]
+fn what_the_shadow_has_lost_travels_as_ops() {
+    every_second_is(|| None);
+}
+
+#[test]
+fn a_fault_in_an_attempt_lets_its_stretch_travel_as_ops() {
+    every_second_is(|| panic!("a fault, as the test wants it"));
 }
 
 /// Some stretches become frames and some do not, so that others are passed over.
@@ -197,20 +207,6 @@ fn the_same_is_sent_however_the_cores_take_turns() {
     for _ in 0..4 {
         assert!(recoded(&basis, &target, &whole(&basis), &target, true).0 == first);
     }
-}
-
-#[test]
-fn a_fault_in_an_attempt_lets_its_stretch_travel_as_ops() {
-    let basis = noise(5 << 20, 19);
-    let target = edited(&basis);
-    let n_asked = AtomicUsize::new(0);
-    let faulty = |range: Range<u64>| {
-        assert!(n_asked.fetch_add(1, Ordering::Relaxed) % 2 == 1, "a fault, as the test wants it");
-        whole(&basis)(range)
-    };
-    let (frames, settled) = recoded(&basis, &target, &faulty, &target, true);
-    assert!(made_of(&basis, &frames) == target);
-    assert!(settled.target > 0 && settled.target < 5 << 20, "{settled:?}");
 }
 
 #[test]

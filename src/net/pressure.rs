@@ -102,10 +102,6 @@ const GUESS_FACTOR: f64 = 2.0;
 const MEAN_S: f64 = 2.0;
 /// What the last stretch counts for in what squeezing is taken to cost.
 const NEW_WORK_SHARE: f64 = 0.25;
-/// A writer that has had nothing to send for more of the time than this has time for the usual effort, whatever the link.
-const OFTEN_IDLE_SHARE: f64 = 0.5;
-/// What each stretch leaves of the times before it, of which that is a share: nothing to send comes in long pieces.
-const KEPT_TIME: f64 = 0.95;
 /// An effort that was chosen is kept up to so much more: the measures waver, and a change forgets.
 const KEPT_SHARE: f64 = 1.3;
 /// A link faster than this, in bytes a second, is not slowed down for any byte.
@@ -123,10 +119,9 @@ struct Stretch {
     squeezed: u64,
     shrunk: u64,
     wire: u64,
-    /// How long the writer waited for the link, how long squeezing lasted, and how long there was nothing to send.
+    /// How long the writer waited for the link, and how long squeezing lasted.
     waited: Duration,
     lasted: Duration,
-    idle: Duration,
     /// What went from one wait to another.
     flow: Flow,
 }
@@ -171,9 +166,6 @@ pub(super) struct Pressure {
     /// Seconds that the usual effort takes for a byte.
     work_s: f64,
     share: f64,
-    /// Seconds in which there was something to send, and in which there was nothing, the later the more they count.
-    busy_s: f64,
-    idle_s: f64,
 }
 
 impl Pressure {
@@ -196,8 +188,6 @@ impl Pressure {
             rate_s: 0.0,
             work_s: USUAL_WORK_S,
             share: USUAL_SHARE,
-            busy_s: 0.0,
-            idle_s: 0.0,
         }
     }
 
@@ -246,11 +236,6 @@ impl Pressure {
         }
     }
 
-    /// There was nothing to send for so long.
-    pub(super) fn idled(&mut self, idle: Duration) {
-        self.stretch.idle += idle;
-    }
-
     /// Nothing is left to send for now.
     pub(super) fn rests(&mut self) {
         self.since_full = None;
@@ -264,8 +249,6 @@ impl Pressure {
         }
         let stretch = std::mem::take(&mut self.stretch);
         self.learn_link(&stretch);
-        self.busy_s = self.busy_s * KEPT_TIME + stretch.busy();
-        self.idle_s = self.idle_s * KEPT_TIME + stretch.idle.as_secs_f64();
         if !is_short && stretch.squeezed * 2 > stretch.plain && self.effort != Effort::None {
             let work_s = stretch.lasted.as_secs_f64() / stretch.squeezed as f64 / self.effort.work();
             self.work_s += (work_s - self.work_s) * NEW_WORK_SHARE;
@@ -307,9 +290,9 @@ impl Pressure {
                 self.rate_s = kept_s + took;
                 self.rate = (self.rate * kept_s + wire) / self.rate_s;
             } else {
-                // One wait may be for all that went since the last.
+                // One wait may be for all that went since the last, while squeezing may have held that up.
                 let since_wait = self.free_wire as f64 / self.free_busy.as_secs_f64().max(1e-9);
-                let seen = if self.rate == 0.0 || was_guessed { at_least } else { since_wait };
+                let seen = if self.rate == 0.0 || was_guessed { at_least } else { at_least.max(since_wait) };
                 if self.rate_s == 0.0 || seen < SLOWER_SHARE * self.rate {
                     (self.rate, self.rate_s) = (seen, 0.0);
                 }
@@ -345,18 +328,15 @@ impl Pressure {
         if self.rate <= 0.0 {
             return self.effort;
         }
-        let is_often_idle = self.idle_s > OFTEN_IDLE_SHARE * (self.idle_s + self.busy_s);
-        let least = if is_often_idle { Effort::Usual } else { Effort::None };
         if self.rate > FAST_RATE {
-            return least;
+            return Effort::None;
         }
         let most_s = self.share / self.rate;
         let fits = |effort: &&Effort| {
             let kept = if **effort == self.effort { KEPT_SHARE } else { 1.0 };
             self.work_s * effort.work() <= most_s * kept
         };
-        let fit =
-            *Effort::ALL.iter().rev().find(fits).unwrap_or(&Effort::None).max(&Effort::Least.max(least));
+        let fit = *Effort::ALL.iter().rev().find(fits).unwrap_or(&Effort::None).max(&Effort::Least);
         if self.is_near { fit.min(Effort::Usual) } else { fit }
     }
 }

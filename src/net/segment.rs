@@ -86,8 +86,6 @@ pub struct SegmentWriter {
     /// Of a TCP connection.
     unsent: Option<Unsent>,
     out: Vec<u8>,
-    /// Since when there is nothing to send.
-    idle_since: Option<Instant>,
 }
 
 impl SegmentWriter {
@@ -96,16 +94,7 @@ impl SegmentWriter {
         // A limit of the user's makes any link thin.
         let is_near = pace.is_none() && traffic.is_near();
         let pressure = level.map(|level| Pressure::new(Effort::of_level(level), is_near));
-        Self {
-            sink,
-            traffic,
-            pace,
-            pressure,
-            squeezer: None,
-            unsent: None,
-            out: Vec::new(),
-            idle_since: None,
-        }
+        Self { sink, traffic, pace, pressure, squeezer: None, unsent: None, out: Vec::new() }
     }
 
     /// The counts of its connection.
@@ -183,7 +172,6 @@ impl SegmentWriter {
         if let Some(pressure) = &mut self.pressure {
             pressure.sent(0, began.elapsed());
             pressure.rests();
-            self.idle_since = Some(Instant::now());
         }
         Ok(())
     }
@@ -232,9 +220,6 @@ impl SegmentWriter {
             put_stored(&mut self.out, frames);
             return Ok(());
         };
-        if let Some(since) = self.idle_since.take() {
-            pressure.idled(since.elapsed());
-        }
         pressure.took(frames.len());
         let level = pressure.effort().level();
         let level = level.filter(|_| squeeze == Squeeze::Auto && frames.len() >= SQUEEZE_FROM_BYTES);

@@ -14,14 +14,23 @@ use std::thread::{self, Scope};
 /// Attempts that wait: enough that another core finds work while this one feeds the sieve.
 const WAITING: usize = 4;
 
-/// Whether a core of this process works beside those that need the results. One may: each holds a compressor.
+/// Whether a core of this process works beside those that need the results. One may: of two compressors one is left to them.
 static IS_BESIDE: AtomicBool = AtomicBool::new(false);
 
-/// Ops as the sieve made them, and what became of an attempt at shorter ones; none where none was made.
+/// What became of a stretch.
+pub(super) enum Outcome {
+    Untried,
+    /// Nothing shorter was found.
+    Vain,
+    /// Frames that make the same.
+    Shorter(Vec<Op>),
+}
+
+/// A stretch, as the sieve made it, whose turn is over.
 pub(super) struct Done {
     pub(super) at: u64,
     pub(super) ops: Vec<Op>,
-    pub(super) tried: Option<Option<Vec<Op>>>,
+    pub(super) outcome: Outcome,
 }
 
 /// An attempt that nobody has begun, or what became of it; neither while it is worked on.
@@ -65,7 +74,7 @@ pub(super) struct Turns<'r> {
 impl<'r> Turns<'r> {
     /// Takes ops that stay as they are.
     pub(super) fn put(&self, at: u64, ops: Vec<Op>) {
-        let done = Some(Done { at, ops, tried: None });
+        let done = Some(Done { at, ops, outcome: Outcome::Untried });
         self.lock().turns.push_back(Turn { is_attempt: false, waits: None, done });
     }
 
@@ -113,10 +122,11 @@ impl<'r> Turns<'r> {
         drop(queue);
         // A fault in it must not let the sieve wait for ever: the stretch travels as its ops.
         let frames = catch_unwind(AssertUnwindSafe(|| attempt.make())).unwrap_or(None);
+        let outcome = frames.map_or(Outcome::Vain, Outcome::Shorter);
         let mut queue = self.lock();
         let place = number.checked_sub(queue.n_taken);
         if let Some(turn) = place.and_then(|place| queue.turns.get_mut(place)) {
-            turn.done = Some(Done { at: attempt.at, ops: attempt.ops, tried: Some(frames) });
+            turn.done = Some(Done { at: attempt.at, ops: attempt.ops, outcome });
         }
         self.changed.notify_all();
         Ok(())
@@ -183,7 +193,8 @@ mod tests {
                 seen
             });
             assert!(seen.iter().map(|done| done.at / 1_000).eq(0..60));
-            let has_frames = |done: &Done| matches!(&done.tried, Some(Some(frames)) if frames.len() == 1);
+            let has_frames =
+                |done: &Done| matches!(&done.outcome, Outcome::Shorter(frames) if frames.len() == 1);
             assert!(seen.iter().all(|done| has_frames(done) == (done.at / 1_000 % 3 > 0)));
         }
     }
