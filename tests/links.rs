@@ -110,6 +110,34 @@ fn a_link_of_32_kbit_and_one_of_a_second_there_and_back_bring_everything() {
     });
 }
 
+/// The handshake, then the greeting with the change behind it. A destination that somebody has changed meanwhile is
+/// found out all the same.
+#[test]
+fn a_small_change_to_a_destination_that_is_known_waits_for_two_answers() {
+    let yard = Yard::new();
+    let port = free_port();
+    let _server = yard.serve(port);
+    let delay = Duration::from_millis(500);
+    let line = Line::start(port, 1, Shape { delay, ..PLAIN });
+    fs::write(yard.src.join("file"), "one").unwrap();
+    push(&yard, line.port).ended().is_in_step("first");
+    let mut fastest = Duration::MAX;
+    for number in 0..3 {
+        fs::write(yard.src.join("file"), format!("newer {number}")).unwrap();
+        let started = Instant::now();
+        push(&yard, line.port).ended().is_in_step("newer");
+        fastest = fastest.min(started.elapsed());
+        yard.is_in_step("newer");
+    }
+    println!("{fastest:?} for a small change");
+    assert!(fastest < 5 * delay, "{fastest:?}: it waited for a third answer");
+    fs::write(yard.dest.join("file"), "somebody's").unwrap();
+    fs::write(yard.dest.join("foreign"), "somebody's").unwrap();
+    fs::write(yard.src.join("file"), "the newest").unwrap();
+    push(&yard, line.port).ended().is_in_step("after somebody else");
+    yard.is_in_step("after somebody else");
+}
+
 #[test]
 fn a_second_server_is_told_of_the_first_and_a_killed_one_is_taken_over() {
     let yard = Yard::new();

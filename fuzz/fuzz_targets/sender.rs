@@ -11,8 +11,8 @@ use strait::model::limits::OP_BYTES;
 use strait::model::{Kind, Tree};
 use strait::plan::guard::RootChange;
 use strait::plan::scope::Scope;
-use strait::proto::message::{Down, PackBody, RootReason, RootState, Up};
-use strait::proto::sender::{Action, Ask, Config, DeltaFrame, Ending, News, Sender, Source, Unready};
+use strait::proto::message::{CAPABILITIES, Down, PackBody, RootReason, RootState, Up, Welcome};
+use strait::proto::sender::{Action, Ask, Config, DeltaFrame, Ending, Guess, News, Sender, Source, Unready};
 use strait_fuzz::{Draw, Overheard};
 
 /// Messages and answers in one run.
@@ -60,7 +60,7 @@ fuzz_target!(|bytes: &[u8]| {
         max_staleness_ms: 10_000,
     };
     let mut yard = Yard {
-        sender: Sender::new(config, 0),
+        sender: Sender::new(config.clone(), 0),
         owed: Vec::new(),
         heard: Vec::new(),
         source: draw.tree(true),
@@ -70,8 +70,10 @@ fuzz_target!(|bytes: &[u8]| {
     };
     let destination = draw.tree(true);
     let mut now_ms = 0;
-    if draw.byte() & 7 != 0 {
-        yard.greet(&mut draw);
+    match draw.byte() & 7 {
+        0 => {}
+        1 => yard.go_ahead(config, &destination, &mut draw),
+        _ => yard.greet(&mut draw),
     }
     for _ in 0..STEPS {
         yard.collect();
@@ -101,6 +103,20 @@ impl Yard {
         let welcome = Down::Welcome(Box::new(draw.welcome()));
         let _ = self.sender.receive(welcome, 0);
         self.sender.acknowledged(if draw.byte() & 1 == 1 { Some(draw.tree(true)) } else { None }, 0);
+    }
+
+    /// Changes ahead of the enemy's greeting, which may be the one that was guessed.
+    fn go_ahead(&mut self, config: Config, destination: &Tree, draw: &mut Draw) {
+        let welcome = draw.welcome();
+        let Welcome { root_id, capabilities, keeps, .. } = welcome;
+        let guess = Guess { root_id, capabilities: capabilities & CAPABILITIES, keeps };
+        let ahead = Sender::ahead(config, guess, destination.clone(), whole(&self.source), 0);
+        if let Some(sender) = ahead {
+            self.sender = sender;
+        }
+        if draw.byte() & 1 == 1 {
+            let _ = self.sender.receive(Down::Welcome(Box::new(welcome)), 0);
+        }
     }
 
     fn enemy_says(&mut self, draw: &mut Draw, destination: &Tree) -> Down {

@@ -2,7 +2,6 @@
 
 use super::event::{Behind, Event, Report};
 use crate::model::{RelPath, Tree};
-use crate::plan::change::Change;
 use crate::plan::changes::plan;
 use crate::plan::project::{Kept, project};
 use crate::proto::sender::{Sender, Source};
@@ -135,10 +134,8 @@ impl Backlog {
 impl Away {
     fn changes(&self, source: &Source) -> impl Iterator<Item = (RelPath, u64)> + use<> {
         let want = project(&source.tree, &self.kept);
-        plan(&self.have, &want, &source.untouched).changes.into_iter().map(|change| {
-            let bytes = if let Change::File { size, .. } = change { size } else { 0 };
-            (change.path().clone(), bytes)
-        })
+        let changes = plan(&self.have, &want, &source.untouched).changes;
+        changes.into_iter().map(|change| (change.path().clone(), change.content_bytes()))
     }
 }
 

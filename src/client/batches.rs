@@ -70,7 +70,7 @@ fn read_all(known: &KnownContents, taken: &Mutex<Receiver<Batch>>, told: &Unboun
 
 /// Reads small files and symlinks whole, each compared with its hash; those whose path holds what the shadow
 /// holds too, as frames over it where that is shorter.
-fn read_batch(
+pub fn read_batch(
     root: &Root,
     known: &KnownContents,
     wants: &[Want],

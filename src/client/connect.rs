@@ -2,6 +2,7 @@
 
 use super::options::{ClientOptions, Destination};
 use crate::client::event::{Event, Outcome, Report};
+use crate::model::limits::SEGMENT_BYTES;
 use crate::net::destination::SshDestination;
 use crate::net::link::plain;
 use crate::net::pipe::{PipeError, Sending};
@@ -86,7 +87,7 @@ pub enum Way {
     Local(LocalReceiver),
 }
 
-/// A connection on which only the preface and the greeting were sent.
+/// A connection on which the first words were sent.
 pub struct Connection {
     pub reader: SegmentReader,
     pub writer: SegmentWriter,
@@ -165,14 +166,15 @@ impl Way {
         }
     }
 
-    /// Connects and sends the greeting, which the caller makes knowing the ticket.
+    /// Connects and sends the first words, which the caller makes knowing the ticket and the link: the greeting, and
+    /// what goes ahead of the answer to it.
     ///
     /// # Cancel safety
     /// Dropped in the middle, the connection is closed.
     pub async fn connect(
         &self,
         limit: Option<Rate>,
-        greeting: impl FnOnce(Option<[u8; 16]>) -> Up,
+        greet: impl FnOnce(Option<[u8; 16]>, &Traffic) -> Vec<Up>,
     ) -> Result<Connection, ConnectError> {
         let (pipe, trust, carrier) = match self {
             Way::Server { options, places, identity, address } => {
@@ -194,14 +196,8 @@ impl Way {
         let traffic = pipe.traffic.clone();
         let (reader, mut writer) = pipe.into_segments(Sending { limit, ..Sending::default() });
         let ticket = trust.as_ref().and_then(|(trust, key)| trust.secret_for(key));
-        let mut frame = Vec::new();
-        encode(&greeting(ticket), &mut frame);
-        writer.put_preface();
-        let sent = async {
-            writer.write(&frame, Squeeze::Stored).await?;
-            writer.flush().await
-        };
-        let sent = sent.await;
+        let ups = greet(ticket, &traffic);
+        let sent = send_first(&mut writer, &ups).await;
         let mut connection = Connection { reader, writer, traffic, peer, trust, carrier };
         let met = connection.meet().await;
         match (met, connection.carrier) {
@@ -218,6 +214,23 @@ impl Way {
             (Err(error), _) => Err(error),
         }
     }
+}
+
+/// Sends the preface, the greeting as it is, and what goes ahead squeezed.
+async fn send_first(writer: &mut SegmentWriter, ups: &[Up]) -> std::io::Result<()> {
+    let mut frames = Vec::new();
+    writer.put_preface();
+    for (index, up) in ups.iter().enumerate() {
+        encode(up, &mut frames);
+        if index == 0 {
+            writer.write(&frames, Squeeze::Stored).await?;
+            frames.clear();
+        }
+    }
+    for piece in frames.chunks(SEGMENT_BYTES) {
+        writer.write(piece, Squeeze::Auto).await?;
+    }
+    writer.flush().await
 }
 
 impl Connection {

@@ -4,6 +4,7 @@
 //! to the receiver (`connect`) and drives one machine for each connection (`session`), with a
 //! thread for each large file (`deltas`).
 
+mod ahead;
 mod backlog;
 mod backoff;
 mod batches;
@@ -28,11 +29,11 @@ pub mod status;
 mod teller;
 mod turns;
 
-use crate::net::{Identity, Places, Secret, pace::Rate};
-use crate::proto::message::Up;
-use crate::proto::sender::{Action, Config, Sender};
+use crate::net::{Identity, Places, Secret, Traffic, pace::Rate};
+use crate::proto::sender::Config;
 use crate::server::stop::stop_on_signal;
 use crate::server::{Fatal, in_runtime};
+use ahead::{Forecast, Greeted};
 use backlog::Backlog;
 use backoff::Backoff;
 use connect::{ConnectError, Connection, Way};
@@ -131,13 +132,14 @@ async fn sync(
         known,
         shadow,
         source,
-        above,
+        above: Arc::new(above),
         places,
         events,
         stop,
         scope: scope.id(),
         once: !watches,
         backlog,
+        was_settled: true,
         has_told_keeps: Default::default(),
     };
     let client = client_id(&ashore.known);
@@ -175,14 +177,14 @@ async fn keep_connected(
     let mut stop = ashore.stop.clone();
     loop {
         let connected = tokio::select! {
-            connected = meet(&way, limit, &config) => connected,
+            connected = meet(&way, limit, &config, Forecast::of(&ashore)) => connected,
             _ = stop.wait_for(|stop| *stop) => return Ok(stopped(&ashore)),
             never = ashore.count_behind() => match never {},
         };
         let mut was_connected = false;
         let why = match connected {
-            Ok((connection, sender)) => {
-                let (end, reached) = send(&mut ashore, sender, connection).await;
+            Ok((connection, greeted)) => {
+                let (end, reached) = send(&mut ashore, greeted, connection).await;
                 if let Some(why) = ashore.known.cache().take_damage() {
                     ashore.events.event(Event::CacheRebuilt { why });
                 }
@@ -239,22 +241,20 @@ async fn keep_connected(
 }
 
 /// Connects, and greets with a new machine's first words.
-async fn meet(way: &Way, limit: Option<Rate>, config: &Config) -> Result<(Connection, Sender), ConnectError> {
-    let mut sender = None;
-    let greet = |ticket| {
-        let mut machine = Sender::new(Config { ticket, ..config.clone() }, 0);
-        let greeting = greeting_of(&mut machine);
-        sender = Some(machine);
-        greeting
+async fn meet(
+    way: &Way,
+    limit: Option<Rate>,
+    config: &Config,
+    forecast: Forecast,
+) -> Result<(Connection, Greeted), ConnectError> {
+    let mut greeted = None;
+    let greet = |ticket, traffic: &Traffic| {
+        let config = Config { ticket, ..config.clone() };
+        let mut machine = tokio::task::block_in_place(|| forecast.greet(config, traffic.is_slow()));
+        let ups = std::mem::take(&mut machine.ups);
+        greeted = Some(machine);
+        ups
     };
     let connection = way.connect(limit, greet).await?;
-    Ok((connection, sender.expect("a connection was greeted")))
-}
-
-/// The machine's first action is its greeting, which travels with the preface.
-fn greeting_of(sender: &mut Sender) -> Up {
-    match sender.next_action() {
-        Some(Action::Send(up)) => up,
-        _ => unreachable!("a sender greets first"),
-    }
+    Ok((connection, greeted.expect("a connection was greeted")))
 }

@@ -1,12 +1,16 @@
 //! One session: drives the sender's machine between the link, the source and the threads that
 //! read it. Knows no protocol.
 
+mod carry;
 mod told;
 
+pub use told::acknowledged;
+
+use super::ahead::Greeted;
 use super::backlog::Backlog;
-use super::batches::{Batch, BatchRead, Readers};
+use super::batches::{BatchRead, Readers};
 use super::connect::{Carrier, Connection};
-use super::deltas::{Beside, Delta, DeltaNews};
+use super::deltas::{Delta, DeltaNews};
 use super::event::{Event, Report};
 use super::nested::Above;
 use super::pass::Pass;
@@ -15,12 +19,11 @@ use super::source::{Failure, Snapshot, SourceThread};
 use super::turns::Turns;
 use crate::disk::Root;
 use crate::model::Tree;
-use crate::model::limits::PARTIAL_BYTES;
 use crate::net::link::{Inbox, Outbox};
 use crate::net::{Places, Traffic};
 use crate::proto::frame::Frames;
 use crate::proto::message::{ByeCode, ChangeId, Down, RefuseCode, RootId, ScopeId, Text, Up};
-use crate::proto::sender::{Action, Ending, Sender};
+use crate::proto::sender::{Ending, Guess, Sender};
 use crate::server::contents::KnownContents;
 use crate::server::holdings::Holdings;
 use std::collections::BTreeMap;
@@ -41,7 +44,7 @@ pub struct Ashore {
     pub known: Arc<KnownContents>,
     pub shadow: Arc<Shadow>,
     pub source: SourceThread,
-    pub above: Above,
+    pub above: Arc<Above>,
     pub places: Places,
     pub events: &'static dyn Report,
     pub stop: watch::Receiver<bool>,
@@ -49,6 +52,8 @@ pub struct Ashore {
     /// Ends after the first pass.
     pub once: bool,
     pub backlog: Backlog,
+    /// The last session left nothing open: what was acknowledged is what is there, as far as is known.
+    pub was_settled: bool,
     /// It was said what the destination does not keep.
     pub has_told_keeps: AtomicBool,
 }
@@ -105,7 +110,8 @@ impl End {
 }
 
 /// Runs a session to its end, and says how far it came.
-pub async fn send(ashore: &mut Ashore, sender: Sender, connection: Connection) -> (End, Reached) {
+pub async fn send(ashore: &mut Ashore, greeted: Greeted, connection: Connection) -> (End, Reached) {
+    let Greeted { sender, ups: _, actions, read, snapshot } = greeted;
     let started = Instant::now();
     let Connection { reader, writer, traffic, peer, trust, carrier } = connection;
     let (batch_tell, batches_read) = mpsc::unbounded_channel();
@@ -119,7 +125,7 @@ pub async fn send(ashore: &mut Ashore, sender: Sender, connection: Connection) -
         readers: Readers::start(&ashore.known, &batch_tell),
         pass: Pass::new(ashore.events, traffic.clone(), started),
         traffic,
-        snapshot: None,
+        snapshot,
         holdings: None,
         has_read: false,
         is_unsynced: false,
@@ -127,13 +133,18 @@ pub async fn send(ashore: &mut Ashore, sender: Sender, connection: Connection) -
         unsaved: None,
         saved_at: Instant::now(),
         ended: None,
-        root_id: None,
+        met: None,
         nested: None,
         ending: None,
         reached: Reached::default(),
         hashing_since: None,
         started,
     };
+    session.has_read = !read.is_empty();
+    session.pass.leant_on(&read);
+    for action in actions {
+        session.carry_out(ashore, action);
+    }
     let inbox = Inbox::<Down>::new(reader, Frames::default());
     // Of this process there is nothing to say.
     let peer = (!matches!(carrier, Carrier::Local(_))).then_some(peer);
@@ -141,6 +152,7 @@ pub async fn send(ashore: &mut Ashore, sender: Sender, connection: Connection) -
     let mut reached = session.reached;
     reached.is_worth |= reached.has_met && started.elapsed() >= WORTH_AFTER;
     session.save(ashore, true);
+    ashore.was_settled = session.sender.is_settled();
     ashore.backlog.leave(&session.sender, session.snapshot.as_ref().map(|snapshot| &snapshot.source));
     let (code, text) = match &end {
         End::Passed(_) => (ByeCode::Finished, Text::default()),
@@ -187,7 +199,8 @@ struct Session {
     unsaved: Option<(RootId, Tree)>,
     saved_at: Instant,
     ended: Option<(String, Option<RefuseCode>)>,
-    root_id: Option<RootId>,
+    /// The receiver, as it said.
+    met: Option<Guess>,
     nested: Option<String>,
     ending: Option<Ending>,
     reached: Reached,
@@ -305,65 +318,10 @@ impl Session {
         }
     }
 
-    /// Carries out what the machine asks.
-    fn act(&mut self, ashore: &Ashore) {
-        while let Some(action) = self.sender.next_action() {
-            match action {
-                Action::Send(up) => {
-                    self.outbox.send(&up);
-                    let now_ms = self.now_ms();
-                    self.sender.said(now_ms);
-                }
-                Action::LoadAcknowledged { root_id } => {
-                    self.root_id = Some(root_id);
-                    if self.refuses(ashore) {
-                        return;
-                    }
-                    let tree = self.load(ashore, &root_id);
-                    let now_ms = self.now_ms();
-                    self.sender.acknowledged(tree, now_ms);
-                }
-                Action::SaveAcknowledged { root_id, tree } => self.unsaved = Some((root_id, tree)),
-                Action::ReadBatch { batch, wants, held } => {
-                    self.has_read = true;
-                    let shadow = self.traffic.is_slow().then(|| ashore.shadow.clone());
-                    let root = self.root();
-                    self.readers.read(Batch { number: batch, root, wants, held, shadow });
-                }
-                Action::OpenDelta { id, want, bases, start, alone, hurry } => {
-                    self.has_read = true;
-                    let (root, known) = (self.root(), ashore.known.clone());
-                    if want.leaf.size >= PARTIAL_BYTES && std::mem::take(&mut self.is_unsynced) {
-                        // Killed from here on, it finds what it sent by its hash, without reading it again.
-                        let known = ashore.known.clone();
-                        tokio::task::spawn_blocking(move || known.sync());
-                    }
-                    let shadow = self.sender.may_send_prefixes().then(|| ashore.shadow.clone());
-                    let holdings = (!alone).then(|| self.holdings());
-                    let beside = Beside { holdings, shadow, traffic: self.traffic.clone() };
-                    let tell = self.delta_tell.clone();
-                    let delta = Delta::start(root, known, beside, id, want, (bases, start, hurry), tell);
-                    self.deltas.insert(id, delta);
-                }
-                Action::Pull { id } => self.with_delta(id, |delta| delta.pull()),
-                Action::Repair { id, level, values } => {
-                    self.with_delta(id, |delta| delta.repair(level, values))
-                }
-                Action::Answer { id, answer } => self.with_delta(id, |delta| delta.answer(answer)),
-                Action::CloseDelta { id } => drop(self.deltas.remove(&id)),
-                Action::Rescan { paths } => ashore.source.rescan(paths),
-                Action::Tell(news) => self.tell(ashore, news),
-                Action::Close => {
-                    self.ended.get_or_insert_with(|| ("the session was closed".to_owned(), None));
-                }
-            }
-        }
-    }
-
     /// Whether source and destination lie inside each other: nothing is compared or sent then.
     fn refuses(&mut self, ashore: &Ashore) -> bool {
-        if let (Some(id), Some(snapshot)) = (&self.root_id, &self.snapshot) {
-            self.nested = ashore.above.refusal(id, snapshot);
+        if let (Some(met), Some(snapshot)) = (&self.met, &self.snapshot) {
+            self.nested = ashore.above.refusal(&met.root_id, snapshot);
         }
         self.nested.is_some()
     }

@@ -145,6 +145,10 @@ pub const WALK_ENTRY_BYTES: usize = 512;
 pub const UNACKNOWLEDGED: usize = 65_536;
 /// Content bytes that may be sent before `Welcome`, and the least credit ever: a small push need not wait for it.
 pub const FIRST_CREDIT_BYTES: u64 = 256 * KIB as u64;
+/// Changes that go ahead of `Welcome`, and their content bytes: more would gain little by a round trip, and be sent
+/// for nothing where the destination is another than it was.
+pub const AHEAD_CHANGES: usize = 256;
+pub const AHEAD_BYTES: u64 = 32 * KIB as u64;
 /// Content bytes in flight towards a receiver's stage: 100 ms at 80 MB/s, and the most that a slow disk lets pile up.
 pub const CREDIT_BYTES: u64 = 8 * MIB as u64;
 
@@ -275,6 +279,7 @@ const _: () = {
     );
     assert!((BLOCK_BYTES_MAX as usize) < WINDOW_BYTES);
     assert!(FIRST_CREDIT_BYTES <= CREDIT_BYTES);
+    assert!(AHEAD_BYTES + PACK_FILE_BYTES <= FIRST_CREDIT_BYTES && AHEAD_CHANGES < UNACKNOWLEDGED);
     assert!(UNREAD_BYTES >= OPEN_ASKS * ASK_ANSWER_BYTES, "who asks as much as it may is not put out for it");
     assert!(UNANSWERED >= OPEN_ASKS);
     assert!(INBOX_MESSAGES * FRAME_BYTES <= 16 * MIB, "beside the credit, of which half may be in it");

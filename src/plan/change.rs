@@ -76,6 +76,16 @@ impl Change {
         }
     }
 
+    /// Bytes of content that it brings.
+    pub fn content_bytes(&self) -> u64 {
+        if let Change::File { size, .. } = self { *size } else { 0 }
+    }
+
+    /// Whether it takes something away.
+    pub fn is_removal(&self) -> bool {
+        matches!(self, Change::Remove { .. })
+    }
+
     /// The path that it is about; of a move where it leads, of a swap or a ring the first.
     pub fn path(&self) -> &RelPath {
         match self {

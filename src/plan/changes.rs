@@ -51,7 +51,7 @@ pub fn plan(have: &Tree, want: &Tree, untouched: &BTreeSet<RelPath>) -> Plan {
 
 /// Entries that go when these changes are made in `have`.
 fn n_removed(have: &Tree, changes: &[Change]) -> u64 {
-    if !changes.iter().any(|change| matches!(change, Change::Remove { .. })) {
+    if !changes.iter().any(Change::is_removal) {
         return 0;
     }
     let mut tree = have.clone();

@@ -108,7 +108,7 @@ fn a_file_and_an_edited_directory_that_trade_names_are_one_swap_and_the_edit() {
     let changes = planned(&have, &want);
     assert_eq!(count(&changes, is_swap), 1);
     assert_eq!(count(&changes, is_file), 1);
-    assert_eq!(count(&changes, |change| matches!(change, Change::Remove { .. })), 0);
+    assert_eq!(count(&changes, Change::is_removal), 0);
 }
 
 #[test]

@@ -1,13 +1,15 @@
 //! What the machine tells, carried on: to people, to the shadow and to the cache.
 
+use super::super::ahead::remember;
 use super::super::origin::keep_root;
 use super::super::pass::{Before, told};
 use super::{Ashore, Session};
 use crate::client::event::Event;
 use crate::model::{Meta, Tree};
 use crate::plan::change::Change;
-use crate::proto::message::{Keeps, RootId, RootState};
+use crate::proto::message::{Keeps, RootId, RootState, ScopeId};
 use crate::proto::sender::{Ending, News};
+use crate::server::contents::KnownContents;
 use crate::store::Acknowledged;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -18,11 +20,27 @@ const SAVE_EVERY: Duration = Duration::from_secs(5);
 /// A destination that hashes for longer than this is waited for aloud.
 const TELL_HASHING_AFTER: Duration = Duration::from_secs(2);
 
+/// What a destination was last known to hold under a scope; what it has in common with `like` is not loaded again.
+pub fn acknowledged(
+    known: &KnownContents,
+    scope: &ScopeId,
+    root_id: &RootId,
+    like: Option<&Tree>,
+) -> Option<Tree> {
+    let cache = known.cache();
+    let kept = cache.acknowledged(root_id).filter(|kept| kept.scope == *scope)?;
+    cache.load_tree(&kept.root, like)
+}
+
 impl Session {
     /// Passes on what the machine tells.
     pub(super) fn tell(&mut self, ashore: &Ashore, news: News) {
         match news {
-            News::Welcomed { keeps, .. } => self.tell_keeps(ashore, &keeps),
+            News::Welcomed(met) => {
+                self.tell_keeps(ashore, &met.keeps);
+                self.met = Some(met);
+                self.refuses(ashore);
+            }
             News::Destination(RootState::Hashing { done, total }) if total > 0 => {
                 // Said only when it takes a while.
                 let since = *self.hashing_since.get_or_insert_with(Instant::now);
@@ -75,6 +93,9 @@ impl Session {
                     ashore.shadow.keep_soon(&self.root(), tree, &ashore.stop);
                 }
                 self.save(ashore, true);
+                if let Some(met) = self.met.as_ref().filter(|_| !self.sender.is_dry_run()) {
+                    remember(&ashore.known, met);
+                }
                 self.ending = Some(ending);
             }
             News::Ended { text, refused } => self.ended = Some((text, refused)),
@@ -140,9 +161,8 @@ impl Session {
 
     /// What was acknowledged, as it was kept.
     pub(super) fn load(&self, ashore: &Ashore, root_id: &RootId) -> Option<Tree> {
-        let cache = ashore.known.cache();
-        let kept = cache.acknowledged(root_id).filter(|kept| kept.scope == ashore.scope)?;
-        cache.load_tree(&kept.root, self.snapshot.as_ref().map(|snapshot| &snapshot.source.tree))
+        let like = self.snapshot.as_ref().map(|snapshot| &snapshot.source.tree);
+        acknowledged(&ashore.known, &ashore.scope, root_id, like)
     }
 
     /// Writes the acknowledged tree to the cache; what fails costs a walk the next time.

@@ -179,6 +179,51 @@ fn a_basis_that_goes_while_it_is_used() {
     }
 }
 
+/// Scenario 2, the sender's side: what goes ahead of a greeting is made once and not sent again where the guess holds,
+/// and dropped and sent once more where the destination is another by now.
+#[test]
+fn a_sender_goes_ahead() {
+    for (is_right, scene) in
+        [true, false].into_iter().flat_map(|right| (0..3).map(move |scene| (right, scene)))
+    {
+        with_every_cut(|settle| {
+            let mut pair = Pair::with(&[("a", b"one"), ("b", b"two"), ("d/in", b"three")]);
+            pair.push();
+            if !is_right {
+                pair.disk.put_foreign(&path("there"), Body::File(b"other".to_vec()), FOREIGN);
+            }
+            match scene {
+                0 => pair.files.write(&path("b"), b"newer"),
+                1 => pair.files.rename(&path("a"), &path("d/a")),
+                // What may not go ahead: a removal, and what is large.
+                _ => {
+                    pair.files.remove(&path("a"));
+                    pair.files.write(&path("d/new"), b"new");
+                    pair.files.write(&path("large"), &noise(3, 100 << 10));
+                }
+            }
+            pair.forget_messages();
+            pair.join();
+            pair.drain();
+            let waits = |up: &Up| matches!(up, Up::Remove { .. } | Up::Put(_) | Up::Begin { .. });
+            assert_eq!(pair.count_ups(waits), 0, "nothing was heard yet");
+            assert_eq!(settle(&mut pair), Ending::Identical);
+            pair.assert_in_step();
+            if pair.n_cuts > 0 {
+                return;
+            }
+            let n_others = usize::from(!is_right);
+            assert_eq!(pair.count_ups(|up| matches!(up, Up::Begin { .. })), n_others);
+            assert_eq!(pair.count_ups(|up| matches!(up, Up::List { .. })), n_others);
+            let is_announced =
+                |up: &Up| up.change_id().is_some() && !matches!(up, Up::Delta { .. } | Up::End { .. });
+            // One of them goes ahead, and once more if it was dropped; what is there is removed.
+            let n_changes = if is_right { [1, 1, 3] } else { [3, 3, 4] };
+            assert_eq!(pair.count_ups(is_announced), n_changes[scene], "{:?}", pair.ups);
+        });
+    }
+}
+
 /// Scenario 2, the receiver's side: the link goes after any of the changes ahead, and a sender that sends none
 /// comes in its place. What was made is not sent again; what was made for another root was not made.
 #[test]
@@ -214,6 +259,7 @@ fn changes_ahead_of_the_greeting() {
             let n_made = n_made.iter().filter(|path| pair.disk.items.contains_key(path)).count();
             assert_eq!(n_made, if is_right { n_ahead } else { 0 });
             pair.forget_messages();
+            pair.goes_ahead = false;
             pair.join();
             assert_eq!(settle(&mut pair), Ending::Identical);
             pair.assert_in_step();

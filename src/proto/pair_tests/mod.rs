@@ -9,7 +9,6 @@
 //!
 //! - 29 and 30, who holds a destination: that is decided before there are machines. `tests/links.rs` tries it with
 //!   the built program.
-//! - 2: no sender sends changes ahead yet. The receiver is given them by hand, and then cut off after each.
 //! - 21 and 25 are cut at every message; of the thousand steps at which a receiver can be killed in 21 a sample is taken.
 //! - 31 is cut with 8 transfers: with 64 there are thousands of runs of megabytes each.
 //! - 32 is about bytes at which the connection ends at once, or which change nothing: cut after the one message that it has,
@@ -43,9 +42,9 @@ mod transfers;
 use crate::model::{Content, Node, RelPath, Tree};
 use crate::plan::scope::Scope;
 use crate::proto::frame::Frames;
-use crate::proto::message::{Down, Hello, Keeps, Up};
+use crate::proto::message::{CAPABILITIES, Down, Hello, Keeps, Up};
 use crate::proto::receiver::Receiver;
-use crate::proto::sender::{self, Ending, News, Sender};
+use crate::proto::sender::{self, Ending, Guess, News, Sender};
 use disk::{Disk, node_of};
 use drive::Answer;
 use items::{Item, Items};
@@ -113,6 +112,8 @@ struct Pair {
     credit_bytes: u64,
     /// The receiver offers nothing beyond the first version.
     is_plain: bool,
+    /// Changes go ahead of the receiver's greeting, where they can.
+    goes_ahead: bool,
     /// A machine may end the connection; which one did.
     may_close: bool,
     closed: Option<Side>,
@@ -161,6 +162,7 @@ impl Pair {
             keeps: Keeps::ALL,
             credit_bytes: 1 << 20,
             is_plain: false,
+            goes_ahead: true,
             may_close: false,
             closed: None,
             sender: None,
@@ -198,8 +200,17 @@ impl Pair {
     fn join(&mut self) {
         self.leave();
         self.disk.scope = self.config.scope.id();
-        self.sender = Some(Sender::new(self.config.clone(), self.now_ms));
+        self.sender =
+            Some(self.greet_ahead().unwrap_or_else(|| Sender::new(self.config.clone(), self.now_ms)));
         self.scan();
+    }
+
+    /// A sender that sends on what it knows of the receiver, if it knows anything and that is of use.
+    fn greet_ahead(&self) -> Option<Sender> {
+        let capabilities = if self.is_plain { 0 } else { CAPABILITIES };
+        let guess = Guess { root_id: ROOT_ID, capabilities, keeps: self.keeps };
+        let acknowledged = self.cache.clone().filter(|_| self.goes_ahead)?;
+        Sender::ahead(self.config.clone(), guess, acknowledged, self.files.scan(), self.now_ms)
     }
 
     fn leave(&mut self) {

@@ -1,10 +1,11 @@
 //! What the sender's machine asks of the floor above, and what it tells it.
 
+use super::Guess;
 use crate::delta::ops::{Basis, Op};
 use crate::model::{ContentHash, Leaf, RelPath, Tag, Tree};
 use crate::plan::change::Change;
 use crate::plan::guard::RootChange;
-use crate::proto::message::{ChangeId, Down, Keeps, Refusal, RefuseCode, RootId, RootState, Up};
+use crate::proto::message::{ChangeId, Down, Refusal, RefuseCode, RootId, RootState, Up};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -141,10 +142,7 @@ pub struct Source {
 /// What the machine tells the program.
 #[derive(Clone, Debug)]
 pub enum News {
-    Welcomed {
-        root_id: RootId,
-        keeps: Keeps,
-    },
+    Welcomed(Guess),
     Destination(RootState),
     /// A pass begins, or goes on with more: so many changes, and with what is under way so many files that are not done
     /// and bytes of these that were not sent. The changes themselves come along in a dry run, and where something is

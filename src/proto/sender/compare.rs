@@ -261,9 +261,9 @@ impl Sender {
         self.told = None;
     }
 
-    /// Says once that changes count from here.
+    /// Says once that changes count from here; not of those that go ahead, which do if a guess holds.
     pub(super) fn begin(&mut self) {
-        if !self.has_begun {
+        if !self.has_begun && self.phase != Phase::Ahead {
             self.has_begun = true;
             let root = self.destination_root();
             self.send(Up::Begin { root });

@@ -2,7 +2,6 @@
 
 use super::{Phase, Sender};
 use crate::model::RelPath;
-use crate::plan::change::Change;
 use crate::plan::project::Kept;
 use crate::proto::message::NextStep;
 
@@ -15,19 +14,19 @@ impl Sender {
         if self.phase != Phase::Sending {
             return false;
         }
-        let planned = self.planned.iter().map(|change| (change.path(), bytes_of(change)));
+        let planned = self.planned.iter().map(|change| (change.path(), change.content_bytes()));
         let read = self.batches.values().flatten().chain(&self.large);
         let asking = self.asking.values().flat_map(|asking| asking.wants());
         let read = read.chain(asking).map(|want| (&want.path, want.leaf.size));
         let is_tried_again =
             |next_step: NextStep| matches!(next_step, NextStep::WaitForSpace | NextStep::Again);
         let refused = self.refused.values().filter(|refused| is_tried_again(refused.next_step));
-        let refused = refused.map(|refused| (refused.change.path(), bytes_of(&refused.change)));
+        let refused = refused.map(|refused| (refused.change.path(), refused.change.content_bytes()));
         planned.chain(read).chain(refused).for_each(|(path, bytes)| each(path, bytes));
         for (id, sent) in &self.in_flight {
             let sent_bytes = self.streams.get(id).map_or(0, |stream| stream.sent_bytes());
             for change in sent.changes.iter().flatten() {
-                each(change.path(), bytes_of(change).saturating_sub(sent_bytes));
+                each(change.path(), change.content_bytes().saturating_sub(sent_bytes));
             }
         }
         true
@@ -47,9 +46,4 @@ impl Sender {
     pub fn kept(&self) -> Kept {
         super::source::kept(&self.keeps)
     }
-}
-
-/// Content that a change brings.
-fn bytes_of(change: &Change) -> u64 {
-    if let Change::File { size, .. } = change { *size } else { 0 }
 }

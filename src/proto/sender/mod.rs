@@ -5,6 +5,7 @@
 //! the root of D, so that each one is also an audit.
 
 mod act;
+mod ahead;
 mod bases;
 mod clock;
 mod compare;
@@ -18,6 +19,7 @@ mod source;
 mod transfer;
 
 pub use act::{Action, Ask, DeltaFrame, Ending, KnownBasis, News, Source, Unready, Want};
+pub use ahead::Guess;
 
 use crate::model::limits::*;
 use crate::model::{ContentHash, Leaf, RelPath, Tree};
@@ -60,6 +62,8 @@ pub struct Config {
 enum Phase {
     /// Until the receiver's greeting and the cache are there.
     Greeting,
+    /// Small changes are sent on a guess, before the receiver has said anything.
+    Ahead,
     /// A is not D: directories are listed.
     Comparing,
     /// S minus A is worked off, or there is nothing to do.
@@ -82,6 +86,7 @@ struct RefusedEntry {
 pub struct Sender {
     config: Config,
     phase: Phase,
+    ahead: Option<ahead::Ahead>,
     root_id: Option<RootId>,
     /// What both ends offered.
     capabilities: u64,
@@ -190,6 +195,7 @@ impl Sender {
         Self {
             config,
             phase: Phase::Greeting,
+            ahead: None,
             root_id: None,
             capabilities: 0,
             keeps: Keeps::ALL,
@@ -325,12 +331,14 @@ impl Sender {
         self.root_id = Some(welcome.root_id);
         let last = Extra::source_in(&welcome.extra);
         self.other_source = last.is_some_and(|last| self.config.source_id.is_some_and(|own| own != last));
-        self.credit += welcome.credit.saturating_sub(FIRST_CREDIT_BYTES).min(CREDIT_BYTES * 4);
-        self.capabilities = welcome.capabilities & CAPABILITIES;
-        self.keeps = welcome.keeps;
+        self.credit += ahead::granted(welcome);
+        let met = Guess::of(welcome);
+        self.judge_guess(&met, welcome);
+        self.capabilities = met.capabilities;
+        self.keeps = met.keeps;
         self.partials = partials::Partials::stored(&welcome.partials);
         self.project();
-        self.tell(News::Welcomed { root_id: welcome.root_id, keeps: welcome.keeps });
+        self.tell(News::Welcomed(met));
         self.load_acknowledged();
         Ok(())
     }
@@ -349,6 +357,9 @@ impl Sender {
 
     /// Takes the next step that is possible now.
     fn move_on(&mut self) {
+        if self.phase == Phase::Ahead {
+            self.go_ahead();
+        }
         if self.phase == Phase::Greeting && self.has_loaded && self.source.is_some() && self.can_ask() {
             self.compare();
         }

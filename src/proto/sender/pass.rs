@@ -64,7 +64,7 @@ impl Sender {
 
     fn is_only_deletes_missing(&self) -> bool {
         let (Some(source), Some(have)) = (&self.source, &self.acknowledged) else { return false };
-        let is_left = |change: &Change| !matches!(change, Change::Remove { .. });
+        let is_left = |change: &Change| !change.is_removal();
         self.refused.is_empty()
             && source.untouched.is_empty()
             && self.left_out.is_empty()
@@ -72,7 +72,7 @@ impl Sender {
     }
 
     /// The plan of a pass. Where nothing may be deleted, nothing is moved away either.
-    fn plan_from(&self, have: &Tree, source: &Source) -> Plan {
+    pub(super) fn plan_from(&self, have: &Tree, source: &Source) -> Plan {
         if self.config.no_delete {
             return plan(have, &with_all_of(&source.tree, have), &source.untouched);
         }
@@ -137,7 +137,7 @@ impl Sender {
         self.planned = changes.into();
     }
 
-    fn tell_plan(&mut self, changes: &[Change]) {
+    pub(super) fn tell_plan(&mut self, changes: &[Change]) {
         let (mut n_files, mut content_bytes) = (0, 0);
         let sent_bytes = |id: &ChangeId| self.streams.get(id).map_or(0, |stream| stream.sent_bytes());
         let under_way = self.under_way().map(|(id, change)| (change, sent_bytes(id)));
@@ -147,8 +147,7 @@ impl Sender {
                 content_bytes += size.saturating_sub(sent_bytes);
             }
         }
-        let is_looked_at =
-            self.config.dry_run || changes.iter().any(|change| matches!(change, Change::Remove { .. }));
+        let is_looked_at = self.config.dry_run || changes.iter().any(Change::is_removal);
         let n_changes = changes.len() as u64;
         let changes = if is_looked_at { changes.to_vec() } else { Vec::new() };
         self.tell(News::Planned { changes, n_changes, n_files, content_bytes });
@@ -204,7 +203,7 @@ impl Sender {
             self.tell(News::Held(why.to_string()));
         }
         if !matches!(ruling, Ruling::Go) {
-            changes.retain(|change| !matches!(change, Change::Remove { .. }));
+            changes.retain(|change| !change.is_removal());
         }
     }
 }

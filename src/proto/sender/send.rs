@@ -57,7 +57,7 @@ impl Sender {
     }
 
     /// Sends from the front of the plan as long as credit and room last.
-    fn pump(&mut self) {
+    pub(super) fn pump(&mut self) {
         self.is_starved = false;
         while self.in_flight.len() < UNACKNOWLEDGED - 1 {
             match self.planned.front() {
@@ -90,7 +90,7 @@ impl Sender {
     }
 
     /// Whether a file is a transfer of its own.
-    fn is_alone(&self, path: &RelPath, size: u64) -> bool {
+    pub(super) fn is_alone(&self, path: &RelPath, size: u64) -> bool {
         size > PACK_FILE_BYTES || self.singly.contains(path)
     }
 

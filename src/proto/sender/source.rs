@@ -46,7 +46,7 @@ impl Sender {
         self.move_on();
     }
 
-    fn is_in_scope(&self, tree: &Tree) -> bool {
+    pub(super) fn is_in_scope(&self, tree: &Tree) -> bool {
         let mut is_in_scope = true;
         tree.for_each(&mut |path, node| {
             is_in_scope &= self.config.scope.verdict(path, node.as_dir().is_some()) == Verdict::Take;

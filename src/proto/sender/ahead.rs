@@ -1,0 +1,132 @@
+//! Changes ahead: small ones right behind the greeting, for a destination that is believed to be as it was left.
+//!
+//! The greeting names the destination and the root that they were made for. The receiver takes them only if both
+//! are its own once it has walked, and drops them without a word otherwise; its greeting and its first root tell
+//! this side which it was. So a guess that does not hold costs its bytes and nothing else. Removals never go
+//! ahead: whether they may depends on what the receiver says.
+
+use super::{Config, Phase, Sender, Source, greeting};
+use crate::model::limits::{AHEAD_BYTES, AHEAD_CHANGES, CREDIT_BYTES, FIRST_CREDIT_BYTES};
+use crate::model::{ContentHash, Tree};
+use crate::plan::change::Change;
+use crate::proto::message::*;
+use crate::proto::sender::Action;
+use std::collections::VecDeque;
+
+/// What a receiver was when it was met last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guess {
+    pub root_id: RootId,
+    pub capabilities: u64,
+    pub keeps: Keeps,
+}
+
+impl Guess {
+    /// What a greeting tells of its receiver.
+    pub(super) fn of(welcome: &Welcome) -> Self {
+        Self {
+            root_id: welcome.root_id,
+            capabilities: welcome.capabilities & CAPABILITIES,
+            keeps: welcome.keeps,
+        }
+    }
+}
+
+/// A guess on which changes were sent.
+pub(super) struct Ahead {
+    guess: Guess,
+    /// Root of A, for which they were made.
+    root: ContentHash,
+    /// Whether the receiver's greeting said the same.
+    is_met: bool,
+    /// All that the receiver granted by then.
+    credit: u64,
+}
+
+impl Sender {
+    /// Greets as [`Sender::new`] does, and begins to send what of the source is small and new to a destination that
+    /// holds `acknowledged`. `None` when there is nothing of that kind.
+    pub fn ahead(
+        config: Config,
+        guess: Guess,
+        acknowledged: Tree,
+        source: Source,
+        now_ms: u64,
+    ) -> Option<Self> {
+        let root = acknowledged.root_hash(&config.scope.id()).filter(|_| !config.dry_run)?;
+        let hello = Hello { ahead: Some((guess.root_id, root)), ..greeting(&config) };
+        let mut sender = Self::new(config, now_ms);
+        sender.actions = VecDeque::from([Action::Send(Up::Hello(Box::new(hello)))]);
+        sender.capabilities = guess.capabilities;
+        sender.keeps = guess.keeps;
+        sender.scanned = Some(source);
+        sender.project();
+        sender.acknowledged = Some(acknowledged.clone()).filter(|tree| sender.is_in_scope(tree));
+        sender.expected = acknowledged;
+        sender.has_loaded = true;
+        sender.replan = false;
+        let changes = sender.changes_ahead()?;
+        sender.tell_plan(&changes);
+        sender.planned = changes.into();
+        sender.phase = Phase::Ahead;
+        sender.ahead = Some(Ahead { guess, root, is_met: false, credit: FIRST_CREDIT_BYTES });
+        sender.move_on();
+        Some(sender)
+    }
+
+    /// The plan up to its first removal, without the files that are transfers of their own; nothing of one that
+    /// is large, where a round trip counts for little and a guess that does not hold for much.
+    fn changes_ahead(&self) -> Option<Vec<Change>> {
+        let drawn = self.plan_from(self.acknowledged.as_ref()?, self.source.as_ref()?);
+        let is_large =
+            |change: &Change| matches!(change, Change::File { path, size, .. } if self.is_alone(path, *size));
+        let before_removals = drawn.changes.into_iter().take_while(|change| !change.is_removal());
+        let changes: Vec<Change> = before_removals.filter(|change| !is_large(change)).collect();
+        let content_bytes: u64 = changes.iter().map(Change::content_bytes).sum();
+        let is_small = changes.len() <= AHEAD_CHANGES && content_bytes <= AHEAD_BYTES;
+        (!changes.is_empty() && is_small).then_some(changes)
+    }
+
+    /// Notes what the receiver's greeting says of the guess.
+    pub(super) fn judge_guess(&mut self, met: &Guess, welcome: &Welcome) {
+        if let Some(ahead) = &mut self.ahead {
+            ahead.is_met = ahead.guess == *met;
+            ahead.credit += granted(welcome);
+        }
+    }
+
+    /// Sends on, until the receiver's root tells whether the guess holds.
+    pub(super) fn go_ahead(&mut self) {
+        let (true, Some(ahead)) = (self.root_id.is_some() && self.can_ask(), &self.ahead) else {
+            if !self.replan {
+                self.pump();
+            }
+            return;
+        };
+        let holds = ahead.is_met && self.destination_root() == Some(ahead.root);
+        let credit = ahead.credit;
+        self.ahead = None;
+        self.replan = true;
+        if holds {
+            // They count, and so does what follows.
+            self.has_begun = true;
+            self.phase = Phase::Sending;
+            return;
+        }
+        // Nothing was sent.
+        self.phase = Phase::Greeting;
+        self.credit = credit;
+        self.planned.clear();
+        self.batches.clear();
+        self.in_flight.clear();
+        self.acknowledged = None;
+        self.expected = Tree::default();
+        self.has_loaded = false;
+        self.load_acknowledged();
+    }
+}
+
+/// Credit beyond the first that a greeting grants.
+pub(super) fn granted(welcome: &Welcome) -> u64 {
+    welcome.credit.saturating_sub(FIRST_CREDIT_BYTES).min(CREDIT_BYTES * 4)
+}
