@@ -130,3 +130,78 @@ impl Sender {
 pub(super) fn granted(welcome: &Welcome) -> u64 {
     welcome.credit.saturating_sub(FIRST_CREDIT_BYTES).min(CREDIT_BYTES * 4)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Content, Kind, Leaf, List, Meta, Node, RelPath};
+    use crate::plan::guard::RootChange;
+    use crate::plan::scope::Scope;
+
+    fn config() -> Config {
+        Config {
+            client: [1; 16],
+            process: [2; 16],
+            name: "ahead".into(),
+            source_id: None,
+            scope: Scope::new(true, &[]).expect("a scope"),
+            ticket: None,
+            dry_run: false,
+            no_delete: false,
+            allow_mass_delete: false,
+            once: true,
+            max_staleness_ms: 60_000,
+        }
+    }
+
+    fn source(bytes: &[u8]) -> Source {
+        let content = Content::Whole(ContentHash::of(bytes));
+        let leaf = Leaf { kind: Kind::File, meta: Meta::default(), size: bytes.len() as u64, content };
+        let mut tree = Tree::default();
+        let path = RelPath::parse(b"file").expect("a path");
+        tree.insert(&path, Node::Leaf(leaf)).expect("its parent is the root");
+        let (untouched, seen_gone) = Default::default();
+        Source { tree, untouched, is_listed: true, seen_gone, root: RootChange::None, n_lately: 1 }
+    }
+
+    #[test]
+    fn what_was_dropped_took_no_credit() {
+        let (root_id, bytes) = ([9; 16], vec![7; 20_000]);
+        let guess = Guess { root_id, capabilities: CAPABILITIES, keeps: Keeps::ALL };
+        let welcome = Welcome {
+            capabilities: CAPABILITIES,
+            root_id,
+            lease: 1,
+            keeps: Keeps::ALL,
+            rights: 1,
+            credit: CREDIT_BYTES,
+            partials: List::default(),
+            open_transfers: 1,
+            unacknowledged: 1,
+            extra: List::default(),
+        };
+        for is_there in [true, false] {
+            let mut sender = Sender::ahead(config(), guess.clone(), Tree::default(), source(&bytes), 0)
+                .expect("a small file is new");
+            let mut n_packs = 0;
+            while let Some(action) = sender.next_action() {
+                match action {
+                    Action::ReadBatch { batch, .. } => {
+                        sender.batch_read(batch, vec![Ok(PackBody::Whole(bytes.clone()))], 0);
+                    }
+                    Action::Send(Up::Pack(_)) => n_packs += 1,
+                    _ => {}
+                }
+            }
+            assert_eq!(n_packs, 1);
+            sender.receive(Down::Welcome(Box::new(welcome.clone())), 1).expect("a greeting");
+            let root =
+                if is_there { sender.ahead.as_ref().expect("a guess").root } else { ContentHash([3; 32]) };
+            let state = RootState::Complete { root, entries: 0, age_ms: 0, unreadable: 0 };
+            sender.receive(Down::Root { why: RootReason::Greeting, state }, 2).expect("a root");
+            let taken = if is_there { bytes.len() as u64 } else { 0 };
+            assert_eq!(sender.credit, CREDIT_BYTES - taken);
+            assert_eq!(sender.in_flight.len(), usize::from(is_there));
+        }
+    }
+}
