@@ -113,6 +113,8 @@ pub const ASK_HAVE: usize = 8_192;
 pub const CUT_BYTES: u64 = 2 * GIB;
 /// Hashes of one `Mismatch`: 256 MiB in groups, told at a coarser level above it; they fit a frame.
 pub const MISMATCH_HASHES: usize = 4_096;
+/// A directory with more entries than this is listed by its ranges first: fewer fit a frame and cost little more.
+pub const LISTED_WHOLE: usize = 1_024;
 /// Names that rotate in one change: each is held in a record on the disk until the last is in place.
 pub const ROTATE_NAMES: usize = 64;
 /// Any other list of a message: what fills a frame with short paths.

@@ -16,4 +16,5 @@ pub use entry::{Content, Kind, Leaf, Meta, Time};
 pub use hash::{ContentHash, Tag};
 pub use list::List;
 pub use path::{Name, RelPath};
+pub use ranges::Range;
 pub use tree::{Dir, Node, Tree};

@@ -5,10 +5,11 @@
 
 use crate::model::entries::Entries;
 use crate::model::entry::{Kind, entry_hash};
-use crate::model::hash::ContentHash;
+use crate::model::hash::{ContentHash, Tag};
 use crate::model::path::Name;
 use crate::model::tree::Node;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 /// What lies below a directory, or in one range of it, at any depth.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,6 +24,15 @@ struct Hashed {
     /// `None` while one of its entries is not known whole.
     hash: Option<[u8; 32]>,
     below: Below,
+}
+
+/// One range of a directory, to be compared with that of another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Range {
+    pub first: Name,
+    /// [`Tag::UNKNOWN`] while one of its entries is not known whole.
+    pub tag: Tag,
+    pub n_entries: usize,
 }
 
 /// The ranges of a directory, each by the name that begins it; `None` where it was touched since it was hashed.
@@ -84,6 +94,28 @@ impl Ranges {
             }
         }
         self.hash(entries)
+    }
+
+    /// All ranges in order, as they were summarised.
+    pub fn told(&self, entries: &Entries) -> Vec<Range> {
+        let ranges = self.parts().into_iter().filter_map(|(start, end, held)| {
+            let mut part = entries.range(start, end);
+            let (first, _) = part.next()?;
+            let tag = held.and_then(|held| held.hash).map_or(Tag::UNKNOWN, |hash| ContentHash(hash).tag());
+            Some(Range { first: first.clone(), tag, n_entries: 1 + part.count() })
+        });
+        ranges.collect()
+    }
+
+    /// The entries of the range whose first name this is; none where no range begins.
+    pub fn entries_of<'e>(
+        &'e self,
+        first: &'e Name,
+        entries: &'e Entries,
+    ) -> impl Iterator<Item = (&'e Name, &'e Node)> {
+        let is_first = self.ranges.contains_key(first) || entries.names().next() == Some(first);
+        let end = self.ranges.range((Bound::Excluded(first), Bound::Unbounded)).next().map(|(end, _)| end);
+        entries.range(Some(first), end).take_while(move |_| is_first)
     }
 
     #[inline(never)]

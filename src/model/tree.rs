@@ -8,7 +8,7 @@ use crate::model::entries::Entries;
 use crate::model::entry::{Content, Kind, Leaf, Meta};
 use crate::model::hash::{ContentHash, Tag};
 use crate::model::path::{Name, RelPath};
-use crate::model::ranges::{Below, Ranges, hash_all};
+use crate::model::ranges::{Below, Range, Ranges, hash_all};
 use std::sync::{Arc, OnceLock};
 
 /// Directories of so many entries and more keep what is known of their ranges.
@@ -158,6 +158,17 @@ impl Dir {
     /// Bytes of the files below, at any depth.
     pub fn bytes_below(&self) -> u64 {
         self.summary().below.bytes
+    }
+
+    /// The ranges that a large directory is hashed by, in order; of a small one none.
+    pub fn ranges(&self) -> Vec<Range> {
+        self.summary().ranges.as_ref().map_or_else(Vec::new, |ranges| ranges.told(&self.entries))
+    }
+
+    /// The entries of one of them, told by its first name; none where no range begins.
+    pub fn entries_of<'d>(&'d self, first: &'d Name) -> impl Iterator<Item = (&'d Name, &'d Node)> {
+        let ranges = self.summary().ranges.as_ref();
+        ranges.into_iter().flat_map(|ranges| ranges.entries_of(first, &self.entries))
     }
 
     /// Whether both hold the same entries, as far as hashes tell.

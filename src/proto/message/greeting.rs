@@ -14,8 +14,10 @@ pub const CAN_OVER: u64 = 1 << 1;
 pub const CAN_RUNS: u64 = 1 << 2;
 /// Capability: `Rotate` may be sent.
 pub const CAN_ROTATE: u64 = 1 << 3;
+/// Capability: a large directory may be listed by its ranges, and ranges be asked for.
+pub const CAN_RANGES: u64 = 1 << 4;
 /// What this build takes, as either end.
-pub const CAPABILITIES: u64 = CAN_PREFIX | CAN_OVER | CAN_RUNS | CAN_ROTATE;
+pub const CAPABILITIES: u64 = CAN_PREFIX | CAN_OVER | CAN_RUNS | CAN_ROTATE | CAN_RANGES;
 
 /// What a sender is here for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

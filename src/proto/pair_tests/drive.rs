@@ -39,7 +39,10 @@ impl Pair {
         let up: Up = frames.next_message().expect("a frame").expect("a message");
         self.ups.push(up.clone());
         match (&mut self.receiver, up) {
-            (None, Up::Hello(hello)) => self.greet(&hello),
+            (None, Up::Hello(mut hello)) => {
+                hello.capabilities &= if self.is_plain { 0 } else { u64::MAX };
+                self.greet(&hello);
+            }
             (None, other) => panic!("{other:?} before the greeting"),
             (Some(receiver), up) => receiver.receive(up, self.now_ms).expect("an honest sender"),
         }

@@ -1,13 +1,15 @@
 //! Comparing: A is made equal D, by root hash first, then by listing what differs.
 //!
 //! A tag that equals the one of S or of the old A settles a directory; the others are listed, one
-//! round trip for each level, however many directories. Names that are out of scope are set aside.
+//! round trip for each level, however many directories; a large one by its ranges, of which those that differ are asked
+//! for. Names that are out of scope are set aside.
 
 use super::{Phase, Sender};
 use crate::model::limits::{
-    FILE_BYTES, LIST_DIRS, LIST_ITEMS, OP_BYTES, OPEN_ASKS, WALK_BYTES, WALK_ENTRY_BYTES, WALKS_A_MINUTE,
+    FILE_BYTES, LIST_DIRS, LIST_ITEMS, LIST_RANGES, OP_BYTES, OPEN_ASKS, WALK_BYTES, WALK_ENTRY_BYTES,
+    WALKS_A_MINUTE,
 };
-use crate::model::{Content, ContentHash, Dir, Kind, Leaf, List, Node, RelPath, Tag, Tree};
+use crate::model::{Content, ContentHash, Dir, Kind, Leaf, List, Name, Node, RelPath, Tag, Tree};
 use crate::plan::scope::Verdict;
 use crate::proto::message::*;
 use crate::proto::receiver::Breach;
@@ -20,13 +22,15 @@ const WALK_AGAIN_MS: u64 = 10_000;
 /// A walk of the destination by listings.
 pub(super) struct Walk {
     full: bool,
-    to_ask: VecDeque<RelPath>,
-    /// Directories asked for, with the entries that came so far.
-    open: BTreeMap<RelPath, Vec<EntryInfo>>,
-    /// Questions that are not answered whole, with the directories that are missing.
+    to_ask: VecDeque<ListDir>,
+    /// Directories asked for.
+    open: BTreeMap<RelPath, Open>,
+    /// Questions that are not answered whole, with the number of directories that are missing.
     requests: BTreeMap<RequestId, usize>,
     listed: BTreeMap<RelPath, Vec<EntryInfo>>,
     settled: BTreeMap<RelPath, Arc<Dir>>,
+    /// Entries of ranges that are equal, of directories whose other entries are listed.
+    known: BTreeMap<RelPath, Vec<(Name, Node)>>,
     leaves: Vec<RelPath>,
     /// Memory that all of this may still take, in bytes, about.
     room_bytes: usize,
@@ -34,7 +38,23 @@ pub(super) struct Walk {
     by_tag: HashMap<Tag, ContentHash>,
 }
 
+/// A directory of which something is still to come.
+#[derive(Default)]
+struct Open {
+    entries: Vec<EntryInfo>,
+    ranges: Vec<RangeInfo>,
+    /// Its ranges came: only their entries are still to come.
+    is_by_ranges: bool,
+    /// Answers that are missing, those that were not asked for yet included.
+    n_missing: usize,
+}
+
 impl Walk {
+    fn ask(&mut self, dir: RelPath, ranges: List<Name, LIST_RANGES>) {
+        self.open.entry(dir.clone()).or_default().n_missing += 1;
+        self.to_ask.push_back(ListDir { dir, ranges });
+    }
+
     /// Takes room for so many bytes.
     fn take_room(&mut self, n_bytes: usize) -> Result<(), Breach> {
         let too_much = || {
@@ -104,32 +124,38 @@ impl Sender {
         let trees = [self.source.as_ref().map(|source| &source.tree), self.acknowledged.as_ref()];
         let n_known = trees.into_iter().flatten().map(|tree| tree.n_entries() as usize).sum::<usize>();
         self.phase = Phase::Comparing;
-        self.walk = Some(Walk {
+        let mut walk = Walk {
             full,
-            to_ask: VecDeque::from([RelPath::root()]),
+            to_ask: VecDeque::new(),
             open: BTreeMap::new(),
             requests: BTreeMap::new(),
             listed: BTreeMap::new(),
             settled: BTreeMap::new(),
+            known: BTreeMap::new(),
             leaves: Vec::new(),
             room_bytes: WALK_BYTES + WALK_ENTRY_BYTES * n_known,
             by_tag,
-        });
+        };
+        walk.ask(RelPath::root(), List::default());
+        self.walk = Some(walk);
         self.ask_lists();
     }
 
     fn ask_lists(&mut self) {
         let Some(walk) = &mut self.walk else { return };
         let mut requests = Vec::new();
-        while !walk.to_ask.is_empty() && walk.open.len() < LIST_DIRS && walk.requests.len() < OPEN_ASKS / 2 {
-            let n = walk.to_ask.len().min(LIST_DIRS - walk.open.len());
-            let mut dirs = Vec::with_capacity(n);
+        let mut n_asked: usize = walk.requests.values().sum();
+        while !walk.to_ask.is_empty() && n_asked < LIST_DIRS && walk.requests.len() < OPEN_ASKS / 2 {
+            let mut dirs = Vec::new();
             let mut bytes = 0;
-            while dirs.len() < n && bytes < 128 << 10 {
-                let Some(dir) = walk.to_ask.pop_front() else { break };
-                bytes += dir.as_bytes().len() + 4;
-                walk.open.insert(dir.clone(), Vec::new());
-                dirs.push(ListDir { dir, ranges: List::default() });
+            while n_asked < LIST_DIRS
+                && bytes < 128 << 10
+                && let Some(asked) = walk.to_ask.pop_front()
+            {
+                bytes += asked.dir.as_bytes().len() + 4;
+                bytes += asked.ranges.iter().map(|first| first.as_bytes().len() + 2).sum::<usize>();
+                n_asked += 1;
+                dirs.push(asked);
             }
             walk.requests.insert(self.next_request, dirs.len());
             requests.push(Up::List { request: self.next_request, dirs: List::new(dirs), full: walk.full });
@@ -145,38 +171,88 @@ impl Sender {
         let Some(walk) = &mut self.walk else { return Ok(()) };
         // A part without entries counts too.
         walk.take_room(size_of::<EntryInfo>())?;
-        if let ListingBody::Entries(part) = &listing.body {
-            let bytes_of = |entry: &EntryInfo| size_of::<EntryInfo>() + entry.name.as_bytes().len();
-            walk.take_room(part.iter().map(bytes_of).sum())?;
-        }
-        let Some(entries) = walk.open.get_mut(&listing.dir) else {
+        walk.take_room(match &listing.body {
+            ListingBody::Entries(part) => {
+                part.iter().map(|entry| size_of_val(entry) + entry.name.as_bytes().len()).sum()
+            }
+            ListingBody::Ranges(part) => {
+                part.iter().map(|range| size_of_val(range) + range.first.as_bytes().len()).sum()
+            }
+            ListingBody::Missing => 0,
+        })?;
+        let Some(open) = walk.open.get_mut(&listing.dir) else {
             return Err(Breach("a listing that was not asked for".into()));
         };
+        let is_by_ranges = matches!(listing.body, ListingBody::Ranges(_));
         match listing.body {
             ListingBody::Entries(part) => {
                 if part.iter().any(|entry| !entry.meta.is_valid() || entry.size > FILE_BYTES) {
                     return Err(Breach("an entry that cannot be".into()));
                 }
-                entries.extend(part);
+                open.entries.extend(part);
             }
-            ListingBody::Missing => entries.clear(),
+            ListingBody::Missing => open.entries.clear(),
+            ListingBody::Ranges(part) if !walk.full && !open.is_by_ranges => open.ranges.extend(part),
             ListingBody::Ranges(_) => return Err(Breach("ranges that were not asked for".into())),
         }
         if listing.more {
             return Ok(());
         }
-        let entries = walk.open.remove(&listing.dir).unwrap_or_default();
         match walk.requests.get_mut(&listing.request) {
             Some(n) if *n > 1 => *n -= 1,
             Some(_) => drop(walk.requests.remove(&listing.request)),
             None => return Err(Breach("a listing of another question".into())),
         }
-        self.listed(listing.dir, entries)?;
+        if is_by_ranges {
+            self.settle_ranges(&listing.dir)?;
+        }
+        self.answered(listing.dir)?;
         self.ask_lists();
         if self.walk.as_ref().is_some_and(|walk| walk.open.is_empty() && walk.to_ask.is_empty()) {
             self.walked();
         }
         Ok(())
+    }
+
+    /// Takes over the ranges of a directory that are those of S or of the old A, and asks for the others.
+    fn settle_ranges(&mut self, path: &RelPath) -> Result<(), Breach> {
+        let Some(walk) = &mut self.walk else { return Ok(()) };
+        let Some(open) = walk.open.get_mut(path) else { return Ok(()) };
+        let mut ours: HashMap<(Name, Tag), &Arc<Dir>> = HashMap::new();
+        for tree in [self.acknowledged.as_ref(), self.source.as_ref().map(|source| &source.tree)] {
+            if let Some(dir) = tree.and_then(|tree| tree.dir(path)) {
+                ours.extend(dir.ranges().into_iter().map(|range| ((range.first, range.tag), dir)));
+            }
+        }
+        open.is_by_ranges = true;
+        let (mut known, mut others) = (Vec::new(), Vec::new());
+        for RangeInfo { first, tag, .. } in std::mem::take(&mut open.ranges) {
+            let key = (first, tag);
+            match ours.get(&key).filter(|_| tag != Tag::UNKNOWN) {
+                Some(dir) => {
+                    known.extend(dir.entries_of(&key.0).map(|(name, node)| (name.clone(), node.clone())))
+                }
+                None => others.push(key.0),
+            }
+        }
+        walk.take_room(known.len() * size_of::<(Name, Node)>())?;
+        walk.known.insert(path.clone(), known);
+        for names in others.chunks(LIST_RANGES) {
+            walk.ask(path.clone(), List::new(names.to_vec()));
+        }
+        Ok(())
+    }
+
+    /// One answer about a directory is whole: with the last of them it is listed.
+    fn answered(&mut self, dir: RelPath) -> Result<(), Breach> {
+        let Some(open) = self.walk.as_mut().and_then(|walk| walk.open.get_mut(&dir)) else { return Ok(()) };
+        open.n_missing -= 1;
+        if open.n_missing > 0 {
+            return Ok(());
+        }
+        let entries = std::mem::take(&mut open.entries);
+        self.walk.as_mut().map(|walk| walk.open.remove(&dir));
+        self.listed(dir, entries)
     }
 
     /// A directory is listed whole: settles what is known, asks for what differs.
@@ -213,7 +289,7 @@ impl Sender {
                 Some(known) if tag != Tag::UNKNOWN => {
                     walk.settled.insert(path, known.clone());
                 }
-                _ => walk.to_ask.push_back(path),
+                _ => walk.ask(path, List::default()),
             }
             true
         });
@@ -285,6 +361,7 @@ impl Walk {
             };
             nodes.push((entry.name, node));
         }
+        nodes.extend(self.known.remove(path).unwrap_or_default());
         Arc::new(Dir::with_entries(meta, nodes.into_iter().collect()))
     }
 
