@@ -81,6 +81,11 @@ impl Change {
         if let Change::File { size, .. } = self { *size } else { 0 }
     }
 
+    /// The content of the file that it brings.
+    pub fn content(&self) -> Option<ContentHash> {
+        if let Change::File { hash, .. } = self { Some(*hash) } else { None }
+    }
+
     /// Whether it takes something away.
     pub fn is_removal(&self) -> bool {
         matches!(self, Change::Remove { .. })

@@ -161,6 +161,24 @@ fn thousands_of_small_files_arrive() {
 }
 
 #[test]
+fn a_copied_directory_of_small_files_does_not_travel_again() {
+    let world = World::new();
+    let fill = |dir: &str| {
+        for n in 0..200 {
+            write(world.src.join(format!("{dir}/{}/{n}", n % 7)), noise(n, 2_000));
+        }
+    };
+    fill("project");
+    let server = world.serve(&[]);
+    world.push_in_step(&server, &[]);
+    fill("copied");
+    let ran = world.push_in_step(&server, &[]);
+    assert_eq!(ran.n("content_bytes"), 200 * 2_000);
+    // Hashes do not squeeze: 32 bytes a file, and its name and time.
+    assert!(ran.wire() < IDLE_WIRE_BYTES + 200 * 64, "{}", ran.wire());
+}
+
+#[test]
 fn a_trailing_slash_means_the_same() {
     let world = World::new();
     write(world.src.join("a"), "a");

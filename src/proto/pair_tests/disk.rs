@@ -231,14 +231,17 @@ impl Disk {
         let mut hashes = Vec::new();
         let mut hasher = blake3::Hasher::new();
         for file in files {
+            let held = file.basis.as_ref().map(|basis| self.basis(basis));
+            if held == Some(None) {
+                answers.push(Answer::PackStaged(id, Err(Refusal::BasisGone { index: 0 })));
+                return;
+            }
+            let held = held.flatten().unwrap_or_default();
             let bytes = match file.body {
                 PackBody::Whole(bytes) => bytes,
-                PackBody::Same { .. } => file.basis.and_then(|basis| self.basis(&basis)).unwrap_or_default(),
+                PackBody::Same { .. } => held,
                 PackBody::Over(_) => panic!("not offered"),
-                PackBody::Runs(runs) => {
-                    let held = file.basis.and_then(|basis| self.basis(&basis)).unwrap_or_default();
-                    small::rebuild(&held, &runs, file.size as usize).unwrap_or_default()
-                }
+                PackBody::Runs(runs) => small::rebuild(&held, &runs, file.size as usize).unwrap_or_default(),
             };
             let mut content_hash = ContentHash::of(&bytes);
             if let Some(times) = self.garbles.get_mut(&(bytes.len() as u64))

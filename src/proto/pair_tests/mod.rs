@@ -16,6 +16,7 @@
 //! - 35 is nothing but cuts.
 
 mod bases;
+mod copies;
 mod cut_crowds;
 mod cut_transfers;
 mod cuts;

@@ -3,11 +3,13 @@
 use super::transfer::Stream;
 use super::{KnownBasis, Sender, Want};
 use crate::delta::ops::Basis;
-use crate::model::{ContentHash, Kind, RelPath, Tag};
-use crate::proto::message::Refusal;
+use crate::model::{ContentHash, Kind, Leaf, RelPath, Tag};
+use crate::proto::message::{PackBody, Refusal};
 use crate::proto::partial::Partial;
 use crate::proto::receiver::RESUMED;
-use std::collections::HashSet;
+
+/// From which size on the name of a content is shorter than what a small file squeezes to, about.
+const SAME_FROM_BYTES: u64 = 200;
 
 /// On what the next transfer of a file may lean. A refusal takes away what it was about, not the rest; each
 /// takes away something, so that the last try leans on nothing.
@@ -69,19 +71,16 @@ impl Sender {
         Some(KnownBasis { basis, hash: leaf.content.whole(), size: leaf.size })
     }
 
-    /// Whether the destination holds a content, as far as is known; a wrong guess is refused.
+    /// The body of a small file whose content the destination holds, under whatever name.
+    pub(super) fn held_elsewhere(&mut self, leaf: &Leaf) -> Option<PackBody> {
+        let hash =
+            leaf.content.whole().filter(|_| leaf.kind == Kind::File && leaf.size >= SAME_FROM_BYTES)?;
+        let is_held = self.held_there.surely_holds(self.acknowledged.as_ref(), &hash);
+        is_held.then_some(PackBody::Same { basis: Basis::Content { hash } })
+    }
+
     fn holds(&mut self, hash: &ContentHash) -> bool {
-        let contents = self.contents.get_or_insert_with(|| {
-            let mut contents = HashSet::new();
-            if let Some(tree) = &self.acknowledged {
-                tree.for_each(&mut |_, node| {
-                    let file = node.as_leaf().filter(|leaf| leaf.kind == Kind::File);
-                    contents.extend(file.and_then(|leaf| leaf.content.whole()));
-                });
-            }
-            contents
-        });
-        contents.contains(hash)
+        self.held_there.holds(self.acknowledged.as_ref(), hash)
     }
 
     /// A basis was gone, or led to another content: the next try has the others, the last one none.
@@ -98,7 +97,7 @@ impl Sender {
                 return self.partials.forget(*of);
             }
             Some(Basis::Content { hash }) => {
-                let was_guess = self.contents.as_mut().is_some_and(|contents| contents.remove(hash));
+                let was_guess = self.held_there.is_not_there(hash);
                 if was_guess && stream.brings(hash) {
                     return;
                 }

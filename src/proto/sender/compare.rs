@@ -332,7 +332,7 @@ impl Sender {
 
     fn compared(&mut self) {
         self.phase = Phase::Sending;
-        self.contents = None;
+        self.held_there.forget();
         self.replan = true;
         self.told = None;
     }

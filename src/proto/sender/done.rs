@@ -34,9 +34,7 @@ impl Sender {
                     }
                     if let Change::File { path, hash, .. } = &change {
                         self.partials.committed(path, hash);
-                        if let Some(contents) = &mut self.contents {
-                            contents.insert(*hash);
-                        }
+                        self.held_there.came(*hash);
                     }
                     self.leanings.remove(change.path());
                     self.singly.remove(change.path());
@@ -47,6 +45,7 @@ impl Sender {
                 }
             }
         }
+        self.held_there.bound(tree.n_entries());
         self.acknowledged = Some(tree);
         if let Some(root) = root {
             let known = self.root_of(self.acknowledged.as_ref());
@@ -85,6 +84,12 @@ impl Sender {
             }
         };
         self.replan = true;
+        if matches!(why, Refusal::BasisGone { .. }) && item.is_none() {
+            // Of the files of a pack: which of them leant on what is gone is not told.
+            for hash in refused.iter().filter_map(Change::content) {
+                self.held_there.is_not_there(&hash);
+            }
+        }
         if why == Refusal::HashDiffers && item.is_none() && !is_last_try {
             // Once more: literals alone, or the files of a pack one by one.
             return self.singly.extend(refused.iter().map(|change| change.path().clone()));

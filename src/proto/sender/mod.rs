@@ -10,6 +10,7 @@ mod bases;
 mod clock;
 mod compare;
 mod done;
+mod held;
 mod left;
 mod names;
 mod partials;
@@ -28,7 +29,7 @@ use crate::plan::scope::Scope;
 use crate::proto::message::*;
 use compare::Walk;
 use names::Asking;
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use transfer::Stream;
 
 pub use crate::proto::receiver::Breach;
@@ -143,8 +144,7 @@ pub struct Sender {
     leanings: BTreeMap<RelPath, bases::Leaning>,
     /// Files of a pack that was refused: they travel one by one.
     singly: BTreeSet<RelPath>,
-    /// Contents that the destination holds; made when first needed, then kept.
-    contents: Option<HashSet<ContentHash>>,
+    held_there: held::Held,
     tries: BTreeMap<RelPath, u32>,
     /// The source as it was first scanned, and tries of files that came later.
     first_scan: Option<Tree>,
@@ -233,7 +233,7 @@ impl Sender {
             refused: BTreeMap::new(),
             leanings: BTreeMap::new(),
             singly: BTreeSet::new(),
-            contents: None,
+            held_there: held::Held::default(),
             tries: BTreeMap::new(),
             first_scan: None,
             n_late_tries: 0,

@@ -24,6 +24,8 @@ const SMALL_STREAMS_BYTES: u64 = CREDIT_BYTES / 2;
 const MESSAGE_BYTES: usize = 120 * KIB;
 /// Wire bytes of a packed file beside its name and content, at most.
 const PACKED_BYTES: usize = 32;
+/// Wire bytes of a body that names a content, at most.
+const SAME_BYTES: usize = 40;
 
 impl Sender {
     /// Does what can be done now, and says so when nothing is left.
@@ -94,9 +96,10 @@ impl Sender {
         size > PACK_FILE_BYTES || self.singly.contains(path)
     }
 
-    /// Takes small files and symlinks that fit a pack from the front of the plan.
+    /// Takes small files and symlinks that fit a pack from the front of the plan; those whose content is there already
+    /// need not be read.
     fn read_batch(&mut self) {
-        let mut wants = Vec::new();
+        let (mut wants, mut held) = (Vec::new(), Vec::new());
         let mut dirs = std::collections::BTreeSet::new();
         let (mut content_bytes, mut message_bytes) = (0u64, 0);
         while let Some(change) = self.planned.front() {
@@ -120,22 +123,31 @@ impl Sender {
             };
             let parent = path.parent();
             let is_new_dir = !dirs.contains(&parent);
-            let more = PACKED_BYTES + path.as_bytes().len() + leaf.size as usize;
-            let is_full = wants.len() == PACK_FILES
+            let same = self.held_elsewhere(&leaf);
+            let body_bytes = if same.is_some() { SAME_BYTES } else { leaf.size as usize };
+            let read_bytes = if same.is_some() { 0 } else { leaf.size };
+            let more = PACKED_BYTES + path.as_bytes().len() + body_bytes;
+            let n_files = wants.len() + held.len();
+            let is_full = n_files == PACK_FILES
                 || (is_new_dir && dirs.len() == PACK_DIRS)
                 || message_bytes + more > OP_BYTES
-                || content_bytes + leaf.size > self.credit;
-            if is_full && !wants.is_empty() {
+                || content_bytes + read_bytes > self.credit;
+            if is_full && n_files > 0 {
                 break;
             }
             dirs.insert(parent);
             message_bytes += more;
-            if leaf.kind == Kind::File {
-                content_bytes += leaf.size;
+            let want = Want { path, leaf };
+            match same {
+                Some(body) => held.push((want, body)),
+                None => {
+                    content_bytes += if leaf.kind == Kind::File { leaf.size } else { 0 };
+                    wants.push(want);
+                }
             }
-            wants.push(Want { path, leaf });
             self.planned.pop_front();
         }
+        self.send_pack(held);
         if wants.is_empty() {
             return;
         }
@@ -199,11 +211,14 @@ impl Sender {
         self.move_on();
     }
 
-    /// Sends files whose sizes were taken off the credit; what their bodies do not need is given back.
+    /// Sends files whose sizes were taken off the credit, but for those that are there already; what their bodies do
+    /// not need is given back.
     pub(super) fn send_pack(&mut self, files: Vec<(Want, PackBody)>) {
         let mut by_dir: BTreeMap<RelPath, Vec<(Name, Leaf, PackBody)>> = BTreeMap::new();
         for (want, body) in files {
-            self.credit += want.leaf.size.saturating_sub(body.content_bytes());
+            if !matches!(body, PackBody::Same { .. }) {
+                self.credit += want.leaf.size.saturating_sub(body.content_bytes());
+            }
             if let Some((parent, name)) = want.path.split() {
                 by_dir.entry(parent).or_default().push((name, want.leaf, body));
             }
@@ -278,6 +293,11 @@ impl Sender {
     /// Sends a change that is complete with this message; it counts as made from now on.
     pub(super) fn send_change(&mut self, id: ChangeId, changes: Vec<Option<Change>>, up: Up) {
         for change in changes.iter().flatten() {
+            if let Change::File { path, .. } | Change::Link { path, .. } | Change::Remove { path } = change
+                && let Some(node) = self.expected.get(path)
+            {
+                self.held_there.replaced(node);
+            }
             let _ = apply(&mut self.expected, change);
         }
         self.in_flight.insert(id, Sent { changes });
