@@ -168,6 +168,7 @@ impl Sender {
 
     /// A part of a listing came.
     pub(super) fn listing(&mut self, listing: Listing) -> Result<(), Breach> {
+        let may_range = self.capabilities & CAN_RANGES != 0;
         let Some(walk) = &mut self.walk else { return Ok(()) };
         // A part without entries counts too.
         walk.take_room(size_of::<EntryInfo>())?;
@@ -192,7 +193,9 @@ impl Sender {
                 open.entries.extend(part);
             }
             ListingBody::Missing => open.entries.clear(),
-            ListingBody::Ranges(part) if !walk.full && !open.is_by_ranges => open.ranges.extend(part),
+            ListingBody::Ranges(part) if may_range && !walk.full && !open.is_by_ranges => {
+                open.ranges.extend(part);
+            }
             ListingBody::Ranges(_) => return Err(Breach("ranges that were not asked for".into())),
         }
         if listing.more {
