@@ -99,6 +99,7 @@ impl Receiver {
             .filter_map(|path| draft.tree.dir(path).map(|dir| (path.clone(), dir.meta)))
             .collect();
         dirs.sort_by_key(|(path, _)| std::cmp::Reverse(path.depth()));
+        self.holders.came(draft.items.iter().filter_map(|item| item.change.as_ref()));
         self.group = Some(draft.items);
         self.issued = draft.tree;
         self.holders.n_rebuilt = 0;

@@ -5,6 +5,7 @@ use super::{Action, BasisRef, Breach, Offer, RESUMED, Receiver};
 use crate::delta::ops::{Basis, Op, PartialName};
 use crate::model::limits::*;
 use crate::model::{ContentHash, Kind, List, Meta, Node, RelPath, Tree};
+use crate::plan::change::Change;
 use crate::proto::message::*;
 use crate::proto::partial::{Partial, resumed_name};
 use std::collections::HashMap;
@@ -56,6 +57,14 @@ impl Holders {
             }
         });
         self.look(tree, hash)
+    }
+
+    /// A group brings files: they are found without looking through the whole tree for each.
+    pub(super) fn came<'c>(&mut self, changes: impl Iterator<Item = &'c Change>) {
+        // What was never asked for need not be kept.
+        if !self.paths.is_empty() {
+            self.paths.extend(changes.filter_map(|change| Some((change.content()?, change.path().clone()))));
+        }
     }
 
     fn look(&self, tree: &Tree, hash: ContentHash) -> Option<BasisRef> {
