@@ -7,7 +7,7 @@
 
 use super::{Config, Phase, Sender, Source, greeting};
 use crate::model::limits::{AHEAD_BYTES, AHEAD_CHANGES, CREDIT_BYTES, FIRST_CREDIT_BYTES};
-use crate::model::{ContentHash, Tree};
+use crate::model::{ContentHash, Dir, Node, Tree};
 use crate::plan::change::Change;
 use crate::proto::message::*;
 use crate::proto::sender::Action;
@@ -77,7 +77,10 @@ impl Sender {
     /// The plan up to its first removal, without the files that are transfers of their own; nothing of one that
     /// is large, where a round trip counts for little and a guess that does not hold for much.
     fn changes_ahead(&self) -> Option<Vec<Change>> {
-        let drawn = self.plan_from(self.acknowledged.as_ref()?, self.source.as_ref()?);
+        let (have, source) = (self.acknowledged.as_ref()?, self.source.as_ref()?);
+        // A plan takes its time, and the greeting would wait for it.
+        n_differing(have.root(), source.tree.root(), 2 * AHEAD_CHANGES)?;
+        let drawn = self.plan_from(have, source);
         let is_large =
             |change: &Change| matches!(change, Change::File { path, size, .. } if self.is_alone(path, *size));
         let before_removals = drawn.changes.into_iter().take_while(|change| !change.is_removal());
@@ -124,6 +127,25 @@ impl Sender {
         self.has_loaded = false;
         self.load_acknowledged();
     }
+}
+
+/// How many entries differ, at any depth; `None` when there are more than `most`.
+fn n_differing(have: &Dir, want: &Dir, most: usize) -> Option<usize> {
+    let (mut n, mut n_common) = (0, 0);
+    for (name, new) in want.entries().iter() {
+        let old = have.get(name);
+        n_common += usize::from(old.is_some());
+        n += match (old, new) {
+            (Some(old), new) if old.is_same(new) => 0,
+            (Some(Node::Dir(old)), Node::Dir(new)) => 1 + n_differing(old, new, most - n)?,
+            (_, new) => 1 + new.n_below() as usize,
+        };
+        if n > most {
+            return None;
+        }
+    }
+    n += have.entries().len() - n_common;
+    (n <= most).then_some(n)
 }
 
 /// Credit beyond the first that a greeting grants.
@@ -203,5 +225,28 @@ mod tests {
             assert_eq!(sender.credit, CREDIT_BYTES - taken);
             assert_eq!(sender.in_flight.len(), usize::from(is_there));
         }
+    }
+    #[test]
+    fn differing_entries_are_counted_as_far_as_they_matter() {
+        let tree = |names: &[(&str, &[u8])]| {
+            let mut tree = Tree::default();
+            for (name, bytes) in names {
+                let path = RelPath::parse(name.as_bytes()).expect("a path");
+                let node = match name.ends_with("dir") {
+                    true => Node::empty_dir(Meta::default()),
+                    false => source(bytes).tree.root().entries().nodes().next().expect("a file").clone(),
+                };
+                tree.insert(&path, node).expect("parents come first");
+            }
+            tree
+        };
+        let have = tree(&[("a", b"1"), ("b", b"2"), ("dir", b""), ("dir/c", b"3"), ("dir/d", b"4")]);
+        let n = |want: &[(&str, &[u8])], most| n_differing(have.root(), tree(want).root(), most);
+        assert_eq!(n_differing(have.root(), have.root(), 0), Some(0));
+        // One newer, one gone, the directory for one that is newer below it.
+        let want: &[(&str, &[u8])] = &[("a", b"9"), ("dir", b""), ("dir/c", b"3"), ("dir/d", b"9")];
+        assert_eq!(n(want, 4), Some(4));
+        assert_eq!((n(want, 3), n(want, 0)), (None, None));
+        assert_eq!(n(&[], 3), Some(3));
     }
 }
